@@ -1,0 +1,278 @@
+"""PipelineSpec: the one YAML file that describes a model's whole loop."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from retune.artifacts import digest_of_json
+from retune.errors import Problem, SpecError
+
+NAME = r"^[a-z0-9-]{1,40}$"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+Duration = Annotated[str, Field(pattern=r"^[0-9]+[smhd]$")]
+"""A number and a unit: 30s, 15m, 24h or 7d. `seconds` reads it."""
+
+
+def seconds(duration: Duration) -> float:
+    """Return a duration of the spec in seconds."""
+    return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])}).total_seconds()
+
+
+class Part(BaseModel):
+    """Base of the spec's sections: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schedule(Part):
+    """When the pipeline tunes by itself; new data and drift wake it in between."""
+
+    cron: str = "0 3 * * 1"
+    """Five cron fields."""
+    timezone: str = "UTC"
+
+
+class Columns(Part):
+    """Which columns hold the conversation."""
+
+    prompt: str
+    completion: str
+
+
+class SplitShares(Part):
+    """Shares of the rows; the rest is for training."""
+
+    validation: float = Field(default=0.1, gt=0, lt=0.5)
+    held_out: float = Field(default=0.2, gt=0, lt=0.5)
+
+
+class Data(Part):
+    """The rows, and what good rows are."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    """JSONL or CSV files or globs, against the project's root."""
+    columns: Columns
+    system_prompt: str = ""
+    expectations: str
+    """A Great Expectations suite (JSON) for the source rows."""
+    min_examples: int = Field(default=100, ge=10)
+    split: SplitShares = SplitShares()
+
+
+class Task(Part):
+    """What the model is for."""
+
+    kind: Literal["classification"] = "classification"
+    labels: tuple[str, ...] = ()
+    """The classes; rows with another are dropped and counted. Empty: all that the data holds."""
+
+
+class Lora(Part):
+    """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685) on all linear layers."""
+
+    r: int = Field(default=16, ge=1, le=512)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class RecipeSpec(Part):
+    """One way to make a model; several compete on the validation set."""
+
+    backend: Literal["local"] = "local"
+    base_model: str
+    """A Hugging Face id, or a folder against the project's root."""
+    method: Literal["sft"] = "sft"
+    lora: Lora = Lora()
+    epochs: int = Field(default=3, ge=1, le=100)
+    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
+    batch_size: int = Field(default=16, ge=1)
+    max_length: int = Field(default=1024, ge=16)
+    """Tokens of a conversation; longer ones stop the run."""
+    patience: int = Field(default=3, ge=1)
+    """Evaluations without a better validation loss before training stops."""
+
+
+class Evaluation(Part):
+    """Where and how contenders answer."""
+
+    endpoint: str
+    """Airflow connection of an OpenAI-compatible endpoint."""
+    max_in_flight: int = Field(default=32, ge=1, le=1000)
+    max_tokens: int = Field(default=32, ge=1)
+    timeout: Duration = "60s"
+
+
+class Beats(Part):
+    """Least gain over a contender, shown at the gate's confidence."""
+
+    base: float = Field(default=0.0, ge=0, lt=1)
+
+
+class NotWorseThan(Part):
+    """Margin by which the candidate may be worse than a contender."""
+
+    champion: float = Field(default=0.01, gt=0, lt=1)
+
+
+class Gate(Part):
+    """What a candidate must show on the held-out set."""
+
+    metric: Literal["accuracy"] = "accuracy"
+    confidence: float = Field(default=0.95, ge=0.8, lt=1)
+    min_examples: int = Field(default=50, ge=10)
+    max_failed: float = Field(default=0.01, ge=0, lt=1)
+    """Share of calls that may bring no answer."""
+    beats: Beats = Beats()
+    not_worse_than: NotWorseThan = NotWorseThan()
+
+
+class Deploy(Part):
+    """Where the winner serves."""
+
+    endpoint: str
+    """Name of the endpoint that agents serve."""
+    alias: str = Field(pattern=NAME)
+    """The `model` that callers ask the gateway for."""
+
+
+class Retrain(Part):
+    """When drift may start a training."""
+
+    cooldown: Duration = "24h"
+    """Least time between two runs that drift starts."""
+
+
+class Watch(Part):
+    """How traffic is compared with what the live release was judged on."""
+
+    schedule: str = "@hourly"
+    """Cron fields or a preset."""
+    min_requests: int = Field(default=100, ge=20)
+    """Fewer captured requests since the release say nothing."""
+    window: int = Field(default=1000, ge=20)
+    """Newest captured requests that are compared."""
+    drift_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the compared columns that must have moved."""
+    retrain: Retrain = Retrain()
+
+
+class PipelineSpec(Part):
+    """A pipeline: the data, the recipes to try, the gate, the endpoint, the watch."""
+
+    version: Literal[1]
+    pipeline: str = Field(pattern=NAME)
+    owner: str = "retune"
+    schedule: Schedule = Schedule()
+    data: Data
+    task: Task = Task()
+    seed: int = 7
+    recipes: tuple[RecipeSpec, ...] = Field(min_length=1)
+    evaluation: Evaluation
+    gate: Gate = Gate()
+    deploy: Deploy
+    watch: Watch = Watch()
+
+    @model_validator(mode="after")
+    def _possible(self) -> PipelineSpec:
+        if self.pipeline == "retune":
+            raise ValueError("the name 'retune' is reserved for the fleet's DAGs")
+        if self.data.split.validation + self.data.split.held_out > 0.8:
+            raise ValueError("validation and held_out leave less than 20% of the rows for training")
+        if len(set(self.task.labels)) != len(self.task.labels):
+            raise ValueError("task.labels names a label twice")
+        if len({recipe.base_model for recipe in self.recipes}) > 1:
+            raise ValueError(
+                "recipes name several base models, but one endpoint serves adapters of one base model"
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Digest of the spec's canonical JSON: comments and key order do not matter."""
+        return digest_of_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON that `from_json` reads back."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PipelineSpec:
+        """Read a frozen spec, as `to_json` wrote it."""
+        return cls.model_validate(data)
+
+
+def load_spec(path: Path) -> PipelineSpec:
+    """Read a pipeline's YAML.
+
+    Raises:
+        SpecError: Lists every unknown key, wrong type and impossible combination with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([Problem(f"cannot be read: {error}", "check the path", str(path))]) from error
+    lines: dict[tuple[str | int, ...], int] = {}
+    problems: list[Problem] = []
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else None
+        raise SpecError([Problem(f"not valid YAML: {what}", "mend the line", str(path), line)]) from error
+    if not isinstance(data, dict):
+        raise SpecError([Problem("holds no mapping", "see docs/spec.md", str(path), 1)])
+    _index_lines(node, (), lines, problems, str(path))
+    spec = None
+    try:
+        spec = PipelineSpec.model_validate(data)
+    except ValidationError as error:
+        problems += [_problem(item, lines, str(path)) for item in error.errors()]
+    if problems or spec is None:
+        raise SpecError(sorted(problems, key=lambda problem: problem.line or 0))
+    return spec
+
+
+def _index_lines(
+    node: Any,
+    place: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    problems: list[Problem],
+    file: str,
+) -> None:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                problems.append(Problem(f"key {key.value!r} stands twice", "keep one", file, line))
+            seen.add(key.value)
+            lines[(*place, key.value)] = line
+            _index_lines(value, (*place, key.value), lines, problems, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*place, index)] = value.start_mark.line + 1
+            _index_lines(value, (*place, index), lines, problems, file)
+
+
+def _problem(item: Any, lines: dict[tuple[str | int, ...], int], file: str) -> Problem:
+    place = tuple(item["loc"])
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
+    name = ".".join(str(step) for step in place)
+    if item["type"] == "extra_forbidden":
+        return Problem(f"unknown key {name!r}", "remove it or see docs/spec.md", file, line)
+    if item["type"] == "missing":
+        return Problem(f"{name!r} is missing", "add it; see docs/spec.md", file, line)
+    message = item["msg"].removeprefix("Value error, ")
+    if not place:
+        return Problem(message, "see docs/spec.md", file, line)
+    return Problem(f"{name}: {message}, not {item['input']!r}", "see docs/spec.md", file, line)
