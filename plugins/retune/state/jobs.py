@@ -1,0 +1,95 @@
+"""Job intents and handles: at most one a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from retune.errors import StateError
+from retune.records import Job, JobStatus, Model
+from retune.state.database import stamp
+from retune.state.tables import jobs
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """What is known of a job."""
+
+    key: str
+    pipeline: str
+    backend: str
+    attempt: int
+    status: JobStatus
+    intent: dict[str, Any]
+    job: Job | None
+    """Its handle, once the provider has it."""
+    model: Model | None
+    """What it made, once it succeeded."""
+    error: str
+
+
+def get(tx: Connection, key: str) -> JobRow | None:
+    """Return the job of that key, or None."""
+    row = tx.execute(select(jobs).where(jobs.c.key == key)).mappings().first()
+    if row is None:
+        return None
+    return JobRow(
+        key=row["key"],
+        pipeline=row["pipeline"],
+        backend=row["backend"],
+        attempt=row["attempt"],
+        status=JobStatus(row["status"]),
+        intent=row["intent"],
+        job=Job.from_json(row["job"]) if row["job"] else None,
+        model=Model.from_json(row["model"]) if row["model"] else None,
+        error=row["error"],
+    )
+
+
+def intend(
+    tx: Connection,
+    key: str,
+    pipeline: str,
+    backend: str,
+    attempt: int,
+    intent: dict[str, Any],
+    now: datetime,
+) -> JobRow:
+    """Write the intent to run a job, or return what is known of that key already."""
+    known = get(tx, key)
+    if known is not None:
+        return known
+    tx.execute(
+        insert(jobs).values(
+            key=key,
+            pipeline=pipeline,
+            backend=backend,
+            attempt=attempt,
+            status=JobStatus.PENDING,
+            intent=intent,
+            error="",
+            at=stamp(now),
+        )
+    )
+    return JobRow(key, pipeline, backend, attempt, JobStatus.PENDING, intent, None, None, "")
+
+
+def submitted(tx: Connection, key: str, job: Job) -> None:
+    """Store the handle of a submitted or adopted job."""
+    _change(tx, key, job=job.to_json(), status=JobStatus.RUNNING)
+
+
+def finished(
+    tx: Connection, key: str, status: JobStatus, model: Model | None, error: str, now: datetime
+) -> None:
+    """Store how a job ended."""
+    record = model.to_json() if model else None
+    _change(tx, key, status=status, model=record, error=error, finished_at=stamp(now))
+
+
+def _change(tx: Connection, key: str, **values: Any) -> None:
+    if tx.execute(update(jobs).where(jobs.c.key == key).values(**values)).rowcount != 1:
+        raise StateError(f"no job {key} was intended", "write the intent before anything else")

@@ -1,0 +1,78 @@
+"""Routes: alias -> releases, with every earlier version kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from retune.errors import ConflictError
+from retune.records import Route
+from retune.state.database import stamp
+from retune.state.tables import routes
+
+
+def get(tx: Connection, alias: str) -> Route | None:
+    """Return the alias's route in force, or None."""
+    query = select(routes.c.record).where(routes.c.alias == alias).order_by(routes.c.version.desc())
+    record = tx.execute(query.limit(1)).scalar()
+    return None if record is None else Route.from_json(record)
+
+
+def put(tx: Connection, route: Route, expected_version: int, now: datetime) -> Route:
+    """Replace the route by compare-and-swap.
+
+    Args:
+        tx: The transaction.
+        route: The new route; its `version` is set here.
+        expected_version: The version in force that the caller saw; 0 where there was none.
+        now: The time.
+
+    Returns:
+        The stored route, of version `expected_version + 1`.
+
+    Raises:
+        ConflictError: Another route is in force.
+    """
+    found = get(tx, route.alias)
+    version = found.version if found else 0
+    stored = route.model_copy(update={"version": expected_version + 1})
+    conflict = ConflictError(
+        f"route {route.alias!r} is at version {version}, not {expected_version}",
+        "read it again and decide anew",
+    )
+    if version != expected_version:
+        raise conflict
+    try:
+        tx.execute(
+            insert(routes).values(
+                alias=route.alias,
+                version=stored.version,
+                endpoint=route.endpoint,
+                record=stored.to_json(),
+                at=stamp(now),
+            )
+        )
+    except IntegrityError:
+        raise conflict from None
+    return stored
+
+
+def for_endpoint(tx: Connection, endpoint: str) -> list[Route]:
+    """Return the routes in force that lead to the endpoint, by alias."""
+    newest = select(routes.c.alias, func.max(routes.c.version)).group_by(routes.c.alias)
+    found = [get(tx, alias) for alias, _ in tx.execute(newest.order_by(routes.c.alias))]
+    return [route for route in found if route is not None and route.endpoint == endpoint]
+
+
+def history(tx: Connection, alias: str) -> list[Route]:
+    """Return every version of the route, newest first."""
+    query = select(routes.c.record).where(routes.c.alias == alias).order_by(routes.c.version.desc())
+    return [Route.from_json(record) for (record,) in tx.execute(query)]
+
+
+def previous(tx: Connection, alias: str) -> Route | None:
+    """Return the newest earlier route with other targets than the one in force, or None."""
+    versions = history(tx, alias)
+    return next((route for route in versions[1:] if route.targets != versions[0].targets), None)
