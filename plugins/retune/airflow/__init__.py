@@ -1,0 +1,1 @@
+"""Retune inside Airflow: the only package that imports Airflow."""
