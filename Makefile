@@ -1,0 +1,30 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo demo-stop test test-all check e2e lock clean
+
+setup: ## make .venv and .venv-vllm; quick when nothing changed
+	@$(PYTHON) requirements/install.py
+
+demo: setup ## the whole loop on sample tickets, in a real Airflow
+	$(BIN)/retune demo
+
+demo-stop: ## end all that the demo started
+	$(BIN)/retune demo --stop
+
+test: setup ## unit, contract and DAG tests
+	$(BIN)/pytest tests/unit tests/contract tests/dags
+
+check: setup ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+e2e: setup ## the tune DAG on real data
+	$(BIN)/retune e2e
+
+lock: setup ## resolve the lock files anew
+	requirements/lock.sh
+
+clean: ## remove the environments and all working files
+	rm -rf .venv .venv-vllm .retune .mypy_cache .ruff_cache .pytest_cache .hypothesis
