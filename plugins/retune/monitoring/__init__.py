@@ -1,0 +1,1 @@
+"""Watching a live release: captured traffic, drift, and when to train again."""
