@@ -48,6 +48,15 @@ class Conversation:
         return self.messages[-1].content
 
     @property
+    def fingerprint(self) -> str:
+        """64 hex digits over the normalised prompt alone.
+
+        A relabelled example has another id and the same fingerprint, so splits go by this: a
+        held-out question stays held out whatever its answer becomes.
+        """
+        return hashlib.sha256(canonical_json([normalise(self.prompt)])).hexdigest()
+
+    @property
     def context(self) -> tuple[Message, ...]:
         """All that a model is shown before it answers."""
         return self.messages[:-1]
