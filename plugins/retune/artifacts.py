@@ -182,9 +182,7 @@ class Artifacts:
 
     def _artifact(self, digest: str, size: int, media_type: str) -> Artifact:
         name = digest.removeprefix("sha256:")
-        return Artifact(
-            digest=digest, uri=f"{self.url}/{name[:2]}/{name}", size=size, media_type=media_type
-        )
+        return Artifact(digest=digest, uri=f"{self.url}/{name[:2]}/{name}", size=size, media_type=media_type)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -93,7 +93,9 @@ class Recipe(Record):
     @property
     def title(self) -> str:
         """A short name for people: backend, base model and method."""
-        return f"{self.backend} {self.base_model.rstrip('/').rsplit('/', 1)[-1]} {self.method} #{self.index + 1}"
+        return (
+            f"{self.backend} {self.base_model.rstrip('/').rsplit('/', 1)[-1]} {self.method} #{self.index + 1}"
+        )
 
 
 class JobStatus(StrEnum):

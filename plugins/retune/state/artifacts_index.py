@@ -27,8 +27,6 @@ def add(tx: Connection, pipeline: str, kind: str, artifact: Artifact, now: datet
 
 def find(tx: Connection, pipeline: str, digest: str) -> Artifact | None:
     """Return the pipeline's artifact of that digest, or None."""
-    query = select(artifacts.c.record).where(
-        artifacts.c.pipeline == pipeline, artifacts.c.digest == digest
-    )
+    query = select(artifacts.c.record).where(artifacts.c.pipeline == pipeline, artifacts.c.digest == digest)
     record = tx.execute(query).scalar()
     return None if record is None else Artifact.model_validate(record)

@@ -38,8 +38,6 @@ def get(tx: Connection, digest: str) -> Dataset:
 
 def latest(tx: Connection, pipeline: str) -> Dataset | None:
     """Return the pipeline's newest dataset, or None."""
-    query = (
-        select(datasets.c.record).where(datasets.c.pipeline == pipeline).order_by(datasets.c.at.desc())
-    )
+    query = select(datasets.c.record).where(datasets.c.pipeline == pipeline).order_by(datasets.c.at.desc())
     record = tx.execute(query).scalar()
     return None if record is None else Dataset.from_json(record)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from retune.errors import StateError
 from retune.records import Job, JobStatus, Model
@@ -36,6 +36,16 @@ def get(tx: Connection, key: str) -> JobRow | None:
     row = tx.execute(select(jobs).where(jobs.c.key == key)).mappings().first()
     if row is None:
         return None
+    return _row(row)
+
+
+def unfinished(tx: Connection, pipeline: str) -> list[JobRow]:
+    """Return the pipeline's jobs that have not ended, oldest first."""
+    query = select(jobs).where(jobs.c.pipeline == pipeline, jobs.c.finished_at.is_(None))
+    return [_row(row) for row in tx.execute(query.order_by(jobs.c.at)).mappings()]
+
+
+def _row(row: RowMapping) -> JobRow:
     return JobRow(
         key=row["key"],
         pipeline=row["pipeline"],

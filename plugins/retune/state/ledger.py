@@ -34,8 +34,9 @@ def append(
 ) -> Entry:
     """Add an entry; two writers at once are put in order by the database."""
     last = tx.execute(select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).first()
+    seq = last.seq + 1 if last else 1
     values = {
-        "seq": last.seq + 1 if last else 1,
+        "seq": seq,
         "pipeline": pipeline,
         "event": event,
         "actor": actor,
@@ -45,7 +46,7 @@ def append(
     }
     digest = digest_of_json(values)
     tx.execute(insert(ledger).values(**values, hash=digest))
-    return Entry(values["seq"], pipeline, event, actor, detail, now, digest)
+    return Entry(seq, pipeline, event, actor, detail, now, digest)
 
 
 def entries(tx: Connection, pipeline: str | None = None) -> list[Entry]:

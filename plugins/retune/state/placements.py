@@ -39,9 +39,7 @@ def want(
 
 def release(tx: Connection, endpoint: str, purpose: str) -> None:
     """Take a wish back; nothing happens where there is none."""
-    tx.execute(
-        delete(placements).where(placements.c.endpoint == endpoint, placements.c.purpose == purpose)
-    )
+    tx.execute(delete(placements).where(placements.c.endpoint == endpoint, placements.c.purpose == purpose))
 
 
 def wanted(tx: Connection, endpoint: str, now: datetime) -> list[Model]:

@@ -63,9 +63,7 @@ def create(
 
 def get(tx: Connection, pipeline: str, number: int) -> Release:
     """Return a release; raises StateError where there is none of that number."""
-    query = select(releases.c.record).where(
-        releases.c.pipeline == pipeline, releases.c.number == number
-    )
+    query = select(releases.c.record).where(releases.c.pipeline == pipeline, releases.c.number == number)
     record = tx.execute(query).scalar()
     if record is None:
         raise StateError(f"{pipeline} has no release {number}", "see `retune status`")
@@ -74,9 +72,7 @@ def get(tx: Connection, pipeline: str, number: int) -> Release:
 
 def list_all(tx: Connection, pipeline: str) -> list[Release]:
     """Return the pipeline's releases, oldest first."""
-    query = (
-        select(releases.c.record).where(releases.c.pipeline == pipeline).order_by(releases.c.number)
-    )
+    query = select(releases.c.record).where(releases.c.pipeline == pipeline).order_by(releases.c.number)
     return [Release.from_json(record) for (record,) in tx.execute(query)]
 
 

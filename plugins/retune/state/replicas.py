@@ -41,9 +41,7 @@ def report(tx: Connection, state: ReplicaState, now: datetime) -> None:
     )
 
 
-def live(
-    tx: Connection, endpoint: str, now: datetime, max_age_s: float = 15.0
-) -> list[ReplicaState]:
+def live(tx: Connection, endpoint: str, now: datetime, max_age_s: float = 15.0) -> list[ReplicaState]:
     """Return the endpoint's replicas whose agents reported lately, by agent name."""
     query = (
         select(replicas.c.state)

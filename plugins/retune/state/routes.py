@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from retune.errors import ConflictError
 from retune.records import Route
-from retune.state.database import stamp
+from retune.state.database import stamp, when
 from retune.state.tables import routes
 
 
@@ -70,6 +70,18 @@ def history(tx: Connection, alias: str) -> list[Route]:
     """Return every version of the route, newest first."""
     query = select(routes.c.record).where(routes.c.alias == alias).order_by(routes.c.version.desc())
     return [Route.from_json(record) for (record,) in tx.execute(query)]
+
+
+def live_since(tx: Connection, alias: str) -> datetime | None:
+    """Return when the targets in force were first put in force, or None."""
+    query = select(routes.c.record, routes.c.at).where(routes.c.alias == alias)
+    rows = list(tx.execute(query.order_by(routes.c.version.desc())))
+    since = None
+    for record, at in rows:
+        if record["targets"] != rows[0].record["targets"]:
+            break
+        since = when(at)
+    return since
 
 
 def previous(tx: Connection, alias: str) -> Route | None:

@@ -36,3 +36,8 @@ def latest(tx: Connection, pipeline: str) -> PipelineSpec | None:
     query = select(specs.c.body).where(specs.c.pipeline == pipeline).order_by(specs.c.at.desc())
     body = tx.execute(query).scalar()
     return None if body is None else PipelineSpec.from_json(body)
+
+
+def pipelines(tx: Connection) -> list[str]:
+    """Return the names of all pipelines that ever froze a spec, sorted."""
+    return list(tx.execute(select(specs.c.pipeline).distinct().order_by(specs.c.pipeline)).scalars())

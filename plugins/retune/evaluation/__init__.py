@@ -1,0 +1,1 @@
+"""Contenders answer the held-out set; the gate decides on the evidence."""
