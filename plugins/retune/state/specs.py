@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from retune.errors import StateError
 from retune.spec import PipelineSpec
@@ -13,8 +13,9 @@ from retune.state.tables import specs
 
 
 def freeze(tx: Connection, spec: PipelineSpec, now: datetime) -> str:
-    """Store the spec and return its digest; the same spec is stored once."""
-    if tx.execute(select(specs.c.digest).where(specs.c.digest == spec.digest)).first() is None:
+    """Store the spec and return its digest; freezing it again makes it the latest."""
+    again = update(specs).where(specs.c.digest == spec.digest).values(at=stamp(now))
+    if tx.execute(again).rowcount == 0:
         tx.execute(
             insert(specs).values(
                 digest=spec.digest, pipeline=spec.pipeline, body=spec.to_json(), at=stamp(now)
