@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retune.artifacts import digest_of_json
 from retune.errors import Problem, SpecError
@@ -28,7 +29,15 @@ def seconds(duration: Duration) -> float:
 class Part(BaseModel):
     """Base of the spec's sections: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _readable_cron(value: str) -> str:
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    if not croniter.is_valid(value):
+        raise ValueError("neither five cron fields nor a preset such as @hourly")
+    return value
 
 
 class Schedule(Part):
@@ -37,6 +46,17 @@ class Schedule(Part):
     cron: str = "0 3 * * 1"
     """Five cron fields."""
     timezone: str = "UTC"
+
+    _cron = field_validator("cron")(_readable_cron)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("no time zone of the IANA database, such as Europe/Berlin") from None
+        return value
 
 
 class Columns(Part):
@@ -161,6 +181,8 @@ class Watch(Part):
     drift_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the compared columns that must have moved."""
     retrain: Retrain = Retrain()
+
+    _cron = field_validator("schedule")(_readable_cron)
 
 
 class PipelineSpec(Part):
