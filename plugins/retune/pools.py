@@ -1,0 +1,58 @@
+"""Airflow's pool for the GPU, reached through Airflow's own command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from retune.errors import SetupError
+
+GPU_POOL = "retune_gpu"
+_TIMEOUT_S = 120
+
+
+def airflow_command() -> Path | None:
+    """Return Airflow's executable beside this interpreter, if there is an Airflow with a home."""
+    command = Path(sys.executable).with_name("airflow")
+    home = Path(os.environ.get("AIRFLOW_HOME") or Path.home() / "airflow")
+    # Airflow writes a home where there is none: do not even ask it then.
+    return command if command.exists() and (home / "airflow.cfg").exists() else None
+
+
+def read_pools(command: Path) -> dict[str, dict[str, str]] | None:
+    """Return Airflow's pools by name; None where its database is not initialised."""
+    result = _run(command, "pools", "list", "--output", "json")
+    start = result.stdout.find("[")
+    if result.returncode != 0 or start < 0:
+        return None
+    return {pool["pool"]: pool for pool in json.loads(result.stdout[start:])}
+
+
+def make_gpu_pool(command: Path) -> bool:
+    """Make the pool with one slot, deferred tasks included, unless it is there.
+
+    Returns:
+        Whether it had to be made. An existing pool keeps its slots.
+
+    Raises:
+        SetupError: Airflow's database is not initialised, or Airflow refuses.
+    """
+    pools = read_pools(command)
+    if pools is None:
+        raise SetupError("Airflow's database is not initialised", "run `airflow db migrate`")
+    if GPU_POOL in pools:
+        return False
+    words = (GPU_POOL, "1", "Training and serving work that needs the GPU", "--include-deferred")
+    result = _run(command, "pools", "set", *words)
+    if result.returncode != 0:
+        raise SetupError(f"Airflow did not make the pool {GPU_POOL}: {result.stderr.strip()[-500:]}")
+    return True
+
+
+def _run(command: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [command, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
+    )
