@@ -230,6 +230,8 @@ class Decision(Record):
     reason: str
     checks: tuple[Check, ...]
     candidate: Contender
+    reports: dict[str, EvalReport]
+    """Contender name -> how it did: the evidence."""
     dataset_digest: str
     report: Artifact | None = None
     """A page that shows the evidence."""

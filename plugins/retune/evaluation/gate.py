@@ -75,6 +75,7 @@ def decide(
         reason=" ".join(deciding),
         checks=tuple(checks),
         candidate=candidate.contender,
+        reports=dict(reports),
         dataset_digest=dataset.digest,
     )
 
