@@ -1,0 +1,51 @@
+"""What the trainer says while it works."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from retune.errors import BackendError
+from retune.training.job import JobFolder
+
+_MEASURES = (
+    "loss",
+    "eval_loss",
+    "learning_rate",
+    "grad_norm",
+    "mean_token_accuracy",
+    "eval_mean_token_accuracy",
+)
+
+
+def writer(folder: JobFolder) -> Any:
+    """Return a callback that writes progress.jsonl and stops at the first loss that is no number."""
+    from transformers import TrainerCallback
+
+    earlier = folder.read_progress()
+    spent = float(earlier[-1]["seconds"]) if earlier else 0.0
+    started = time.monotonic()
+
+    class ProgressWriter(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            shown = {name: float(given["logs"][name]) for name in _MEASURES if name in given["logs"]}
+            for name in ("loss", "eval_loss"):
+                if not math.isfinite(shown.get(name, 0.0)):
+                    raise BackendError(
+                        f"{name} became {shown[name]} at step {state.global_step}",
+                        "lower the learning rate, or look for damaged rows",
+                    )
+            if not shown.keys() & {"loss", "eval_loss"}:
+                return
+            folder.append_progress(
+                {
+                    "step": state.global_step,
+                    "total_steps": state.max_steps,
+                    "epoch": round(float(state.epoch or 0), 4),
+                    "seconds": round(spent + time.monotonic() - started, 3),
+                    **{name: value for name, value in shown.items() if math.isfinite(value)},
+                }
+            )
+
+    return ProgressWriter()
