@@ -1,0 +1,123 @@
+"""What is live, per pipeline, why it won, and why anything waits: from the state alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from retune.records import Release, Route
+from retune.settings import Settings
+from retune.spec import PipelineSpec
+from retune.state import drift, jobs, placements, releases, replicas, routes, specs
+from retune.state.database import Database
+
+
+@dataclass(frozen=True)
+class PipelineStatus:
+    """One pipeline's standing."""
+
+    pipeline: str
+    live: Release | None
+    """The release with the largest part of the alias."""
+    since: datetime | None
+    """When its route was put in force."""
+    drift: str
+    """What the last look at the traffic said; empty where there was none."""
+    waits: tuple[str, ...]
+    """Why something wished for is not so yet; empty where all is at rest."""
+
+
+def show_status(settings: Settings, console: Console) -> None:
+    """Print the table of all pipelines.
+
+    Raises:
+        StateError: The state cannot be read.
+    """
+    db = Database(settings.state_url)
+    db.check()
+    now = datetime.now(UTC)
+    with db.read() as tx:
+        rows = [pipeline_status(tx, pipeline, now) for pipeline in specs.pipelines(tx)]
+    if not rows:
+        console.print("No pipeline has run yet: start a `<pipeline>.tune` DAG, or `retune demo`.")
+        return
+    table = Table("pipeline", "live", "since", "why it won", "drift", "waits for", show_lines=True)
+    for row in rows:
+        table.add_row(
+            row.pipeline,
+            f"release {row.live.number}" if row.live else "nothing",
+            f"{row.since:%Y-%m-%d %H:%M} UTC" if row.since else "",
+            row.live.decision.reason if row.live else "",
+            row.drift or "not looked at yet",
+            "\n".join(row.waits) or "nothing",
+        )
+    console.print(table)
+
+
+def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineStatus:
+    """Return one pipeline's standing.
+
+    Args:
+        tx: A transaction on the state.
+        pipeline: A pipeline that has frozen a spec.
+        now: The time against which agents' reports are fresh or stale.
+    """
+    spec = specs.latest(tx, pipeline)
+    assert spec is not None
+    route = routes.get(tx, spec.deploy.alias)
+    live = None
+    if route:
+        live = releases.get(tx, pipeline, max(route.targets, key=lambda target: target.weight).release)
+    last = drift.last(tx, pipeline)
+    return PipelineStatus(
+        pipeline=pipeline,
+        live=live,
+        since=routes.live_since(tx, spec.deploy.alias),
+        drift=f"{'moved' if last.drifted else 'quiet'}: {last.reason}" if last else "",
+        waits=(
+            *_training(tx, pipeline),
+            *_newer_release(tx, pipeline, live),
+            *_serving(tx, spec, route, now),
+        ),
+    )
+
+
+def _training(tx: Connection, pipeline: str) -> list[str]:
+    return [
+        f"job {row.key.removeprefix('sha256:')[:12]} on {row.backend} ({row.status})"
+        for row in jobs.unfinished(tx, pipeline)
+    ]
+
+
+def _newer_release(tx: Connection, pipeline: str, live: Release | None) -> list[str]:
+    newest = releases.newest(tx, pipeline)
+    if newest is None:
+        return ["a first release: none has passed the gate"]
+    if live is None or newest.number > live.number:
+        return [f"release {newest.number} to be deployed; if it was rolled back, it stays as it is"]
+    return []
+
+
+def _serving(tx: Connection, spec: PipelineSpec, route: Route | None, now: datetime) -> list[str]:
+    endpoint = spec.deploy.endpoint
+    seen = replicas.live(tx, endpoint, now)
+    wanted = placements.wanted(tx, endpoint, now)
+    if not seen:
+        wish = route is not None or bool(wanted)
+        return [f"an agent of {endpoint!r}: none reported lately, run `retune serve`"] if wish else []
+    waits = []
+    for replica in seen:
+        if not replica.healthy:
+            waits.append(f"{replica.url} ({replica.agent}) to answer completions")
+        for model in wanted:
+            if model.digest in replica.failed:
+                waits.append(f"{model.digest[:19]} on {replica.agent}: {replica.failed[model.digest]}")
+            elif model.digest not in replica.ready:
+                waits.append(f"{model.digest[:19]} to be loaded on {replica.agent}")
+        if route and replica.gateway_url and replica.routes.get(route.alias) != route.version:
+            waits.append(f"route version {route.version} on the gateway of {replica.agent}")
+    return waits
