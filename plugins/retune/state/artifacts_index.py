@@ -30,3 +30,14 @@ def find(tx: Connection, pipeline: str, digest: str) -> Artifact | None:
     query = select(artifacts.c.record).where(artifacts.c.pipeline == pipeline, artifacts.c.digest == digest)
     record = tx.execute(query).scalar()
     return None if record is None else Artifact.model_validate(record)
+
+
+def newest(tx: Connection, pipeline: str, kind: str, since: datetime) -> Artifact | None:
+    """Return the pipeline's newest artifact of that kind, noted at or after `since`, or None."""
+    query = (
+        select(artifacts.c.record)
+        .where(artifacts.c.pipeline == pipeline, artifacts.c.kind == kind, artifacts.c.at >= stamp(since))
+        .order_by(artifacts.c.at.desc())
+    )
+    record = tx.execute(query.limit(1)).scalar()
+    return None if record is None else Artifact.model_validate(record)

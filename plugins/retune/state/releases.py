@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from retune.errors import StateError
 from retune.records import Decision, EvalReport, Model, Release, Verdict
+from retune.state import routes
 from retune.state.database import stamp
 from retune.state.tables import releases
 
@@ -80,3 +81,19 @@ def newest(tx: Connection, pipeline: str) -> Release | None:
     """Return the release with the highest number, or None."""
     found = list_all(tx, pipeline)
     return found[-1] if found else None
+
+
+def live(tx: Connection, alias: str) -> Release | None:
+    """Return the release that answers most of the alias's requests, or None."""
+    route = routes.get(tx, alias)
+    if route is None or not route.targets:
+        return None
+    most = max(route.targets, key=lambda target: target.weight)
+    return get(tx, route.pipeline, most.release)
+
+
+def waiting(tx: Connection, pipeline: str, alias: str) -> Release | None:
+    """Return the newest release if the alias never led to it, or None: one rolled back does not wait."""
+    release = newest(tx, pipeline)
+    been_live = {target.release for route in routes.history(tx, alias) for target in route.targets}
+    return None if release is None or release.number in been_live else release
