@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from retune.artifacts import Artifacts
+from retune.artifacts import Artifacts, write_atomically
 from retune.data.prepare import prepare
 from retune.records import Dataset
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
+from retune.state import artifacts_index
 from retune.state.database import Database
 from retune.text.conversations import read_conversations
 
@@ -54,11 +55,26 @@ def check(path: Path, settings: Settings, console: Console) -> None:
                 db=db,
                 artifacts=artifacts,
                 now=datetime.now(UTC),
-                report=lambda line: console.print(f"  {line}", markup=False, highlight=False),
+                report=lambda line: _say(console, line),
             )
             _print(spec, dataset, artifacts, console)
         finally:
+            _keep_page(spec.pipeline, settings.home / "checks", db, artifacts, console)
             db.engine.dispose()
+
+
+def _keep_page(pipeline: str, folder: Path, db: Database, artifacts: Artifacts, console: Console) -> None:
+    """Keep Great Expectations' page, also and above all where it says what is wrong."""
+    with db.read() as tx:
+        page = artifacts_index.latest(tx, pipeline, "validation")
+    if page:
+        target = folder / f"{pipeline}.html"
+        write_atomically(target, artifacts.get_bytes(page.digest))
+        _say(console, f"validation page: {target}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(spec: PipelineSpec, dataset: Dataset, artifacts: Artifacts, console: Console) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from rich.text import Text
 from retune import __version__
 from retune.errors import RetuneError
 from retune.settings import Settings
+from retune.state.database import Database
 
 app = typer.Typer(
     name="retune",
@@ -66,6 +69,28 @@ def status() -> None:
 
 
 @app.command()
+def rollback(pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")]) -> None:
+    """Lead a pipeline's alias back to the release that answered before."""
+    from retune.serving.rollout import rollback
+
+    route = rollback(pipeline, f"cli:{getuser()}", db=_database(), now=datetime.now(UTC))
+    typer.echo(f"{route.alias} goes back to release {route.targets[0].release}; agents follow within seconds")
+
+
+@app.command()
+def demo(
+    stop: Annotated[bool, typer.Option("--stop", help="End all that the demo started.")] = False,
+) -> None:
+    """Run the whole loop on the sample tickets in a real Airflow, and leave it running."""
+    from retune.demo import story
+
+    if stop:
+        typer.echo(f"{story.stop(Settings.load())} processes ended")
+    else:
+        story.run(Settings.load(), Console())
+
+
+@app.command()
 def schema(
     target: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("docs/spec.schema.json"),
 ) -> None:
@@ -79,3 +104,7 @@ def schema(
 def version() -> None:
     """Show the version."""
     typer.echo(__version__)
+
+
+def _database() -> Database:
+    return Database(Settings.load().state_url)

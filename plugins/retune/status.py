@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from retune.records import Release, Route
 from retune.settings import Settings
 from retune.spec import PipelineSpec
-from retune.state import drift, jobs, placements, releases, replicas, routes, specs
+from retune.state import drift, jobs, ledger, placements, releases, replicas, routes, specs
 from retune.state.database import Database
 
 
@@ -23,6 +23,8 @@ class PipelineStatus:
     pipeline: str
     live: Release | None
     """The release with the largest part of the alias."""
+    how: str
+    """Empty, or by whom it was rolled back to."""
     since: datetime | None
     """When its route was put in force."""
     drift: str
@@ -49,7 +51,7 @@ def show_status(settings: Settings, console: Console) -> None:
     for row in rows:
         table.add_row(
             row.pipeline,
-            f"release {row.live.number}" if row.live else "nothing",
+            f"release {row.live.number}{row.how}" if row.live else "nothing",
             f"{row.since:%Y-%m-%d %H:%M} UTC" if row.since else "",
             row.live.decision.reason if row.live else "",
             row.drift or "not looked at yet",
@@ -73,14 +75,16 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
     if route:
         live = releases.get(tx, pipeline, max(route.targets, key=lambda target: target.weight).release)
     last = drift.last(tx, pipeline)
+    back = _last_rollback(tx, pipeline, route)
     return PipelineStatus(
         pipeline=pipeline,
         live=live,
+        how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
         drift=f"{'moved' if last.drifted else 'quiet'}: {last.reason}" if last else "",
         waits=(
             *_training(tx, pipeline),
-            *_newer_release(tx, pipeline, live),
+            *_newer_release(tx, pipeline, live, back),
             *_serving(tx, spec, route, now),
         ),
     )
@@ -93,12 +97,25 @@ def _training(tx: Connection, pipeline: str) -> list[str]:
     ]
 
 
-def _newer_release(tx: Connection, pipeline: str, live: Release | None) -> list[str]:
+def _last_rollback(tx: Connection, pipeline: str, route: Route | None) -> ledger.Entry | None:
+    """Return the entry of the rollback that the route in force comes from, if it does."""
+    entries = ledger.entries(tx, pipeline)
+    for entry in reversed(entries):
+        if route and entry.detail.get("version") == route.version:
+            return entry if entry.event == "rollback" else None
+    return None
+
+
+def _newer_release(
+    tx: Connection, pipeline: str, live: Release | None, back: ledger.Entry | None
+) -> list[str]:
     newest = releases.newest(tx, pipeline)
     if newest is None:
         return ["a first release: none has passed the gate"]
+    if back and newest.created_at < back.at:
+        return []
     if live is None or newest.number > live.number:
-        return [f"release {newest.number} to be deployed; if it was rolled back, it stays as it is"]
+        return [f"release {newest.number} to be deployed"]
     return []
 
 
