@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from retune.errors import StateError
 from retune.records import Decision, EvalReport, Model, Release, Verdict
-from retune.state import routes
+from retune.state import routes, specs
 from retune.state.database import stamp
 from retune.state.tables import releases
 
@@ -92,8 +92,11 @@ def live(tx: Connection, alias: str) -> Release | None:
     return get(tx, route.pipeline, most.release)
 
 
-def waiting(tx: Connection, pipeline: str, alias: str) -> Release | None:
-    """Return the newest release if the alias never led to it, or None: one rolled back does not wait."""
+def waiting(tx: Connection, pipeline: str) -> Release | None:
+    """Return the newest release if its alias never led to it, or None: one rolled back does not wait."""
     release = newest(tx, pipeline)
+    if release is None:
+        return None
+    alias = specs.load(tx, release.spec_digest).deploy.alias
     been_live = {target.release for route in routes.history(tx, alias) for target in route.targets}
-    return None if release is None or release.number in been_live else release
+    return None if release.number in been_live else release

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from retune.state import artifacts_index, releases, routes
+from retune.state import artifacts_index, releases, routes, specs
 from retune.state.database import Database
-from tests.unit.evaluation.builders import blob
+from tests.unit.evaluation.builders import SPEC, blob
 from tests.unit.state.test_state import NOW, a_route, db, promoted
 
 __all__ = ["db"]
@@ -19,19 +19,20 @@ def test_a_release_waits_until_it_was_live_and_not_again_after_a_rollback(
 ) -> None:
     _, values = promoted(tmp_path)
     with db.write() as tx:
+        specs.freeze(tx, SPEC, NOW)
         assert releases.live(tx, "tickets") is None
-        assert releases.waiting(tx, "tickets", "tickets") is None
+        assert releases.waiting(tx, "tickets") is None
         first = releases.create(tx, **values, dag_run_id="run 1", now=NOW)  # type: ignore[arg-type]
-        assert releases.waiting(tx, "tickets", "tickets") == first
+        assert releases.waiting(tx, "tickets") == first
         routes.put(tx, a_route(1), 0, NOW)
         assert releases.live(tx, "tickets") == first
-        assert releases.waiting(tx, "tickets", "tickets") is None
+        assert releases.waiting(tx, "tickets") is None
         second = releases.create(tx, **values, dag_run_id="run 2", now=NOW)  # type: ignore[arg-type]
-        assert releases.waiting(tx, "tickets", "tickets") == second
+        assert releases.waiting(tx, "tickets") == second
         routes.put(tx, a_route(2), 1, NOW)
         routes.put(tx, a_route(1), 2, NOW)
         assert releases.live(tx, "tickets") == first
-        assert releases.waiting(tx, "tickets", "tickets") is None
+        assert releases.waiting(tx, "tickets") is None
 
 
 def test_the_newest_page_of_a_kind_is_found(db: Database) -> None:  # noqa: F811
