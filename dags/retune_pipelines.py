@@ -1,0 +1,7 @@
+"""Every spec in include/pipelines becomes three Airflow DAGs: tune, deploy and watch."""
+
+from __future__ import annotations
+
+from retune.airflow.dags import load_pipelines
+
+load_pipelines(globals())

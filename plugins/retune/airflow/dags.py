@@ -1,0 +1,142 @@
+"""The three DAGs of a pipeline.
+
+A run of `tune` works by the spec that its first task froze, `deploy` by the spec that the release
+was made under, `watch` by the file as it stands with the live release as the reference.
+
+A broken file keeps its DAGs, so that a run under way ends by the spec that it froze; a new run stops
+red at its first task, which names file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    TriggerRule,
+    chain,
+)
+
+from retune.airflow import configuration, manuals
+from retune.airflow.assets import data_asset, drift_asset, release_asset
+from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
+from retune.airflow.operators.judge import ChooseCandidate, Decide, Evaluate, ReleaseWinner
+from retune.airflow.operators.tune import FineTune, FreezeSpec, PrepareData, ResolveRecipes
+from retune.airflow.operators.watch import CheckDrift, RaiseDrift
+from retune.airflow.pipelines import Pipeline, find_pipelines
+from retune.airflow.pools import GPU, TAG
+from retune.spec import Watch
+
+
+def load_pipelines(module: MutableMapping[str, Any]) -> None:
+    """Put the DAGs of every pipeline of the project into a DAG file's globals."""
+    for pipeline in find_pipelines(configuration.settings().project):
+        for dag in pipeline_dags(pipeline):
+            module[dag.dag_id] = dag
+
+
+def pipeline_dags(pipeline: Pipeline) -> list[DAG]:
+    """Return the pipeline's `tune`, `deploy` and `watch` DAGs."""
+    return [_tune(pipeline), _deploy(pipeline), _watch(pipeline)]
+
+
+def _dag(pipeline: Pipeline, verb: str, **kwargs: Any) -> DAG:
+    dag_id = f"{pipeline.name}.{verb}"
+    return DAG(
+        dag_id,
+        dag_display_name=dag_id if pipeline.spec else f"{dag_id} (its spec is broken)",
+        doc_md=manuals.page(pipeline, verb),
+        tags={TAG, pipeline.name},
+        default_args={"owner": pipeline.spec.owner if pipeline.spec else "retune"},
+        catchup=False,
+        max_active_runs=1,
+        **kwargs,
+    )
+
+
+def _tune(pipeline: Pipeline) -> DAG:
+    events = data_asset(pipeline.name) | drift_asset(pipeline.name)
+    schedule: Any = events
+    if pipeline.spec:
+        at = pipeline.spec.schedule
+        schedule = AssetOrTimeSchedule(
+            timetable=CronTriggerTimetable(at.cron, timezone=at.timezone), assets=events
+        )
+    with _dag(pipeline, "tune", schedule=schedule) as dag:
+        name = pipeline.name
+        freeze = FreezeSpec(task_id="freeze_spec", pipeline=name)
+        spec = freeze.output
+        prepare = PrepareData(task_id="prepare_data", pipeline=name, spec=spec)
+        dataset = prepare.output
+        resolve = ResolveRecipes(task_id="resolve_recipes", pipeline=name, spec=spec)
+        tune = FineTune.partial(
+            task_id="fine_tune",
+            pipeline=name,
+            dataset=dataset,
+            pool=GPU,
+            retries=2,
+            map_index_template="{{ title }}",
+        ).expand(recipe=resolve.output)
+        choose = ChooseCandidate(
+            task_id="choose_candidate",
+            pipeline=name,
+            spec=spec,
+            dataset=dataset,
+            models=tune.output,
+            # One recipe that fails does not stop the others.
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        )
+        evaluate = Evaluate.partial(
+            task_id="evaluate", pipeline=name, spec=spec, dataset=dataset, map_index_template="{{ title }}"
+        ).expand(entry=choose.output)
+        decide = Decide(
+            task_id="decide",
+            pipeline=name,
+            spec=spec,
+            dataset=dataset,
+            entries=choose.output,
+            reports=evaluate.output,
+        )
+        release = ReleaseWinner(
+            task_id="release_winner",
+            pipeline=name,
+            dataset=dataset,
+            entries=choose.output,
+            decision=decide.output,
+            outlets=[release_asset(name)],
+        )
+        chain(freeze, prepare, resolve, tune, choose, evaluate, decide, release)
+    return dag
+
+
+def _deploy(pipeline: Pipeline) -> DAG:
+    name = pipeline.name
+    with _dag(
+        pipeline,
+        "deploy",
+        schedule=[release_asset(name)],
+        params={"release": Param(None, type=["null", "integer"], description="Roll out this release again.")},
+    ) as dag:
+        plan = PlanRollout(task_id="plan_rollout", pipeline=name)
+        release = plan.output
+        load = LoadEverywhere(task_id="load_everywhere", pipeline=name, release=release)
+        route = RouteTraffic(task_id="route_traffic", pipeline=name, release=release)
+        verify = Verify(task_id="verify", pipeline=name, release=release, route=route.output)
+        chain(plan, load, route, verify)
+    return dag
+
+
+def _watch(pipeline: Pipeline) -> DAG:
+    name = pipeline.name
+    watch = pipeline.spec.watch if pipeline.spec else Watch()
+    with _dag(pipeline, "watch", schedule=watch.schedule) as dag:
+        check = CheckDrift(task_id="check_drift", pipeline=name)
+        wake = RaiseDrift(
+            task_id="raise_drift", pipeline=name, checked=check.output, outlets=[drift_asset(name)]
+        )
+        chain(check, wake)
+    return dag

@@ -1,0 +1,68 @@
+"""What each DAG's page says: what it does, and what to do when a task is red."""
+
+from __future__ import annotations
+
+from retune.airflow.pipelines import Pipeline
+
+_TUNE = """
+Makes a new model of **{name}** and releases it if it has earned it. Runs on its cron, when an event
+of `retune://{name}/data` says that there are new rows, and when drift was found. The same rows and
+recipe are the same job: a run that finds nothing new trains nothing.
+
+The run works by the spec that `freeze_spec` stored; editing the file changes the next run only.
+`release_winner` is skipped, with the reason in its log, when the gate did not promote: what serves
+keeps serving.
+
+### When a task is red
+- `freeze_spec`: the spec is broken, a pool is missing, or Retune's database cannot be used. Mend what
+  the log names, then clear the task.
+- `prepare_data`: rows cannot be read, fail the expectations, or are too few. See the log and the link
+  *Validation page*; mend the rows, then clear the task.
+- `resolve_recipes`: a base model cannot be found. Mend the recipe and start a new run.
+- `fine_tune`: this recipe failed three times; the others go on without it. See the log and the link
+  *MLflow run*, then clear the task.
+- `choose_candidate`: no recipe made a model, or the evaluation endpoint does not answer. See
+  `retune status`, then clear the task.
+- `evaluate`: the evaluation endpoint does not answer or cannot load the model. See `retune status`,
+  then clear the task.
+- `decide`, `release_winner`: Retune's database or artifacts cannot be used. See `retune doctor`, then
+  clear the task.
+"""
+
+_DEPLOY = """
+Rolls the newest release of **{name}** out: every replica loads its model and answers with it, then
+the gateways lead the alias to it, then every gateway is asked. A release that was rolled back is left
+alone; to try it again, trigger this DAG with the param `release`.
+
+### When a task is red
+- `plan_rollout`: Retune's database cannot be used. See `retune doctor`, then clear the task.
+- `load_everywhere`: a replica cannot load the model, or no agent is alive. Callers still get the
+  earlier release. See `retune status` and the agent's log, then clear the task.
+- `route_traffic`: a gateway does not follow, or a later release is live. See `retune status` and the
+  agent's log, then clear the task.
+- `verify`: a gateway did not answer with the release, so the earlier one was put back. Mend what the
+  log names, then trigger this DAG with the param `release`.
+"""
+
+_WATCH = """
+Compares what callers of **{name}** asked and were answered with the held-out set on which the live
+release was judged. Where the traffic has moved and the cool-down is over, it wakes `{name}.tune`;
+otherwise `raise_drift` is skipped, with the reason in its log. Thresholds are those of the file as it
+stands.
+
+### When a task is red
+- `check_drift`: the spec is broken, or captured traffic or the release's own answers cannot be read.
+  Mend what the log names; the next run comes by itself.
+- `raise_drift`: Retune's database cannot be used. See `retune doctor`, then clear the task.
+"""
+
+_PAGES = {"tune": _TUNE, "deploy": _DEPLOY, "watch": _WATCH}
+
+
+def page(pipeline: Pipeline, verb: str) -> str:
+    """Return the page of one of the pipeline's DAGs, as Markdown; a broken spec's problems come first."""
+    text = _PAGES[verb].format(name=pipeline.name)
+    if not pipeline.problems:
+        return text
+    problems = "\n".join(f"    {problem}" for problem in pipeline.problems)
+    return f"**The spec is broken**, so a new run stops at its first task:\n\n{problems}\n{text}"

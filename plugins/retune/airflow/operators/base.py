@@ -1,0 +1,83 @@
+"""What every operator of Retune does the same way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseOperator, Context, XComArg
+
+from retune.airflow import configuration
+from retune.artifacts import Artifacts
+from retune.records import Artifact
+from retune.settings import EndpointAddress, Settings
+from retune.spec import PipelineSpec
+from retune.state import specs
+from retune.state.database import Database
+
+
+class RetuneOperator(BaseOperator):
+    """Base of the verbs.
+
+    Inputs that come from other tasks are XComArgs which `read` resolves while the task runs. They
+    are no template fields on purpose: so they draw no lines, and the graph shows the story only.
+
+    Args:
+        pipeline: The pipeline's name.
+        kwargs: What every task takes.
+    """
+
+    ui_color = "#e8f0ea"
+    page: str = ""
+    """Address of what the task made; its link shows it."""
+
+    def __init__(self, *, pipeline: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+
+    def read(self, value: Any, context: Context) -> Any:
+        """Return an input's plain JSON: what the task behind an XComArg returned, or the value itself."""
+        return value.resolve(context) if isinstance(value, XComArg) else value
+
+    def frozen(self, digest: Any, context: Context) -> PipelineSpec:
+        """Return the spec that the run froze."""
+        with self.db.read() as tx:
+            return specs.load(tx, self.read(digest, context))
+
+    def page_of(self, artifact: Artifact) -> str:
+        """Return an artifact's address on Airflow's own pages."""
+        from airflow.sdk import conf
+
+        # Of the base URL only the path: people may reach Airflow by another name than workers do.
+        prefix = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+        return f"{prefix}/retune/{self.pipeline}/artifacts/{artifact.digest}"
+
+    @cached_property
+    def settings(self) -> Settings:
+        """This installation's places."""
+        return configuration.settings()
+
+    @cached_property
+    def db(self) -> Database:
+        """Retune's own database."""
+        return Database(self.settings.state_url)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The artifacts' store."""
+        return Artifacts(self.settings.artifacts_url)
+
+    def endpoint(self, name: str) -> EndpointAddress:
+        """Return an endpoint's address, as Airflow's connection of that name has it."""
+        return configuration.AirflowConnections().endpoint(name)
+
+    def actor(self, context: Context) -> str:
+        """Return who acts, for the ledger."""
+        return f"airflow {self.dag_id} {context['run_id']}"
+
+
+def now() -> datetime:
+    """Return the present time, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,131 @@
+"""The verbs of `<pipeline>.deploy`. Everything is read from the release and its own frozen spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from retune.airflow.operators.base import RetuneOperator, now
+from retune.errors import EndpointError
+from retune.records import Release, Route
+from retune.spec import PipelineSpec
+from retune.state import releases, replicas, routes, specs
+
+_ANSWERS = 5
+_TIMEOUT_S = 300.0
+
+
+class PlanRollout(RetuneOperator):
+    """Finds what to roll out; returns a Release, or skips the run where nothing waits."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Plan; the run's param `release` names one that was rolled back and shall be tried again."""
+        asked = context["params"].get("release")
+        with self.db.read() as tx:
+            if asked:
+                found: Release | None = releases.get(tx, self.pipeline, int(asked))
+            else:
+                found = releases.waiting(tx, self.pipeline)
+        if found is None:
+            raise AirflowSkipException("no release waits: the newest is live or was rolled back")
+        self.log.info("release %d is rolled out: %s", found.number, found.decision.reason)
+        return found.to_json()
+
+
+class _Rollout(RetuneOperator):
+    """Base of the verbs that move one release.
+
+    Args:
+        release: A Release.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, release: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.release = release
+
+    def planned(self, context: Context) -> tuple[Release, PipelineSpec]:
+        """Return the release and the spec that it was made under."""
+        release = Release.from_json(self.read(self.release, context))
+        with self.db.read() as tx:
+            return release, specs.load(tx, release.spec_digest)
+
+
+class LoadEverywhere(_Rollout):
+    """Has every replica load the release's model, and waits until each has answered with it."""
+
+    def execute(self, context: Context) -> None:
+        """Load; raises EndpointError where a replica cannot."""
+        from retune.serving import rollout
+
+        release, spec = self.planned(context)
+        endpoint, purpose = spec.deploy.endpoint, f"release:{release.pipeline}:{release.number}"
+        rollout.place(release.model, endpoint, purpose, None, db=self.db, now=now())
+        ready = rollout.wait_ready(release.model.digest, endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        self.log.info("%d replicas answer with %s", len(ready), release.model.digest)
+
+
+class RouteTraffic(_Rollout):
+    """Leads the alias to the release, and waits until every gateway does so; returns the Route."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Route; raises EndpointError where a gateway does not follow."""
+        from retune.serving import rollout
+
+        release, spec = self.planned(context)
+        route = rollout.deploy(release, spec, db=self.db, now=now())
+        rollout.wait_routed(route.alias, route.version, route.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        self.log.info("%r leads to release %d since version %d", route.alias, release.number, route.version)
+        return route.to_json()
+
+
+class Verify(_Rollout):
+    """Asks every gateway for the alias, and takes the release off again where an answer is not its own.
+
+    Args:
+        route: The Route.
+        release: A Release.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, route: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.route = route
+
+    def execute(self, context: Context) -> None:
+        """Verify; raises EndpointError after a rollback."""
+        from retune.serving import rollout
+
+        release, _ = self.planned(context)
+        route = Route.from_json(self.read(self.route, context))
+        with self.db.read() as tx:
+            live = replicas.live(tx, route.endpoint, now())
+        try:
+            gateways = [state.gateway_url for state in live if state.gateway_url]
+            for url in gateways:
+                _ask(url, route.alias, release.model.digest)
+            if not gateways:
+                raise EndpointError(f"no agent of {route.endpoint!r} reports a gateway", "see its log")
+        except EndpointError as error:
+            reason = f"release {release.number} does not answer as it should: {error}"
+            self.log.error("%s", reason)
+            with self.db.read() as tx:
+                current = routes.get(tx, route.alias)
+            if current is None or current.targets != route.targets:
+                raise EndpointError(reason, "the route has changed meanwhile and is left alone") from error
+            back = rollout.rollback(self.pipeline, self.actor(context), db=self.db, now=now())
+            rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+            raise EndpointError(reason, f"rolled back to release {back.targets[0].release}") from error
+        self.log.info("%d gateways answer %r with release %d", len(gateways), route.alias, release.number)
+
+
+def _ask(url: str, alias: str, digest: str) -> None:
+    from retune.serving.endpoint import Replica
+
+    with Replica(url) as gateway:
+        for _ in range(_ANSWERS):
+            answered = gateway.probe(alias).json().get("model")
+            if answered != digest:
+                raise EndpointError(f"{url} answered {alias!r} with {answered}, not {digest}")

@@ -1,0 +1,124 @@
+"""The verbs of `<pipeline>.tune`, from a spec to trained models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+
+from retune.airflow.links import MLflowRun, ValidationPage
+from retune.airflow.operators.base import RetuneOperator, now
+from retune.airflow.pipelines import find_pipeline
+from retune.airflow.pools import require_pools
+from retune.errors import DataError
+from retune.records import Dataset, Recipe
+from retune.state import artifacts_index, specs
+
+
+class FreezeSpec(RetuneOperator):
+    """Stores the spec as it is now; returns its digest, by which all later tasks read it."""
+
+    def execute(self, context: Context) -> str:
+        """Freeze the spec; raises SetupError where the run could never end, SpecError where it is broken."""
+        require_pools(context["dag_run"].conf)
+        spec = find_pipeline(self.settings.project, self.pipeline).require()
+        self.db.check()
+        with self.db.write() as tx:
+            digest = specs.freeze(tx, spec, now())
+        self.log.info("the run works by spec %s: %d recipes", digest, len(spec.recipes))
+        return digest
+
+
+class PrepareData(RetuneOperator):
+    """Reads, validates, cleans and splits the rows; returns a Dataset.
+
+    Args:
+        spec: Digest of the frozen spec.
+        kwargs: As RetuneOperator.
+    """
+
+    operator_extra_links = (ValidationPage(),)
+
+    def __init__(self, *, spec: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Prepare the data; raises DataError where it is not good enough to train on."""
+        from retune.data.prepare import prepare
+
+        begun = now()
+        try:
+            dataset = prepare(
+                self.frozen(self.spec, context),
+                settings=self.settings,
+                db=self.db,
+                artifacts=self.artifacts,
+                now=begun,
+                report=self.log.info,
+            )
+        except DataError:
+            with self.db.read() as tx:
+                page = artifacts_index.newest(tx, self.pipeline, "validation", since=begun)
+            self.page = self.page_of(page) if page else ""
+            raise
+        self.page = self.page_of(dataset.validation_page)
+        return dataset.to_json()
+
+
+class ResolveRecipes(RetuneOperator):
+    """Turns the spec's recipes into what exactly will be trained; returns a list of Recipes.
+
+    Args:
+        spec: Digest of the frozen spec.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, spec: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Resolve the recipes; raises BackendError where a base model cannot be found."""
+        from retune.backends.recipes import resolve_recipes
+
+        recipes = resolve_recipes(self.frozen(self.spec, context), self.settings)
+        for recipe in recipes:
+            self.log.info("%s: base model %s, %s", recipe.title, recipe.base_digest, recipe.hyperparameters)
+        return [recipe.to_json() for recipe in recipes]
+
+
+class FineTune(RetuneOperator):
+    """Trains one recipe, or adopts the job that did or does; returns a Model.
+
+    Args:
+        recipe: A Recipe.
+        dataset: A Dataset.
+        kwargs: As RetuneOperator.
+    """
+
+    operator_extra_links = (MLflowRun(),)
+
+    def __init__(self, *, recipe: Any, dataset: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recipe = recipe
+        self.dataset = dataset
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the job to its end; raises BackendError where it fails."""
+        from retune.backends.jobs import run_job
+
+        recipe = Recipe.from_json(self.read(self.recipe, context))
+        # Read by the task's map_index_template.
+        context["title"] = recipe.title  # type: ignore[typeddict-unknown-key]
+        model = run_job(
+            recipe,
+            Dataset.from_json(self.read(self.dataset, context)),
+            db=self.db,
+            artifacts=self.artifacts,
+            settings=self.settings,
+            now=now(),
+            report=self.log.info,
+        )
+        self.page = model.tracking_url
+        return model.to_json()
