@@ -1,0 +1,156 @@
+"""The tune DAG on real data: BANKING77, ten intents and all 77, each to its decision."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from retune.demo import results
+from retune.demo.base import build_base
+from retune.demo.clock import Clock
+from retune.demo.stack import ENDPOINT, Stack
+from retune.records import Decision
+from retune.settings import Settings
+from retune.spec import load_spec
+
+TEN = (
+    "activate_my_card",
+    "age_limit",
+    "atm_support",
+    "cancel_transfer",
+    "card_arrival",
+    "change_pin",
+    "exchange_rate",
+    "lost_or_stolen_card",
+    "top_up_failed",
+    "verify_my_identity",
+)
+_RUN_S = 1800.0
+_SUITE = "include/expectations/banking77.json"
+_BASE = ".retune/models/tiny-base"
+
+
+def run(settings: Settings, source: Path, console: Console) -> None:
+    """Run both specs, one installation after the other, and write `<home>/e2e.json`.
+
+    Args:
+        settings: The installation whose repository this is.
+        source: BANKING77's training CSV, with columns `text` and `category`.
+        console: Where progress goes.
+    """
+    if not source.is_file():
+        console.print(f"skipped: {source} is not there", soft_wrap=True)
+        return
+    specs = (
+        _spec(source, "banking77-ten", TEN, epochs=8, base_steps=300),
+        _spec(source, "banking77", (), epochs=6, base_steps=300),
+    )
+    found = {"pipelines": [_tune(settings, *spec, console) for spec in specs]}
+    results.save(settings.home / "e2e.json", found)
+    _show(console, found["pipelines"])
+
+
+def _spec(
+    source: Path, name: str, labels: Sequence[str], *, epochs: int, base_steps: int
+) -> tuple[dict[str, Any], int]:
+    recipe = {
+        "base_model": _BASE,
+        "lora": {"r": 8, "alpha": 16},
+        "epochs": epochs,
+        "learning_rate": 0.005,
+        "max_length": 256,
+    }
+    data = {
+        "sources": [str(source.resolve())],
+        "columns": {"prompt": "text", "completion": "category"},
+        "system_prompt": "Answer with the intent of the customer's question.",
+        "expectations": _SUITE,
+        "min_examples": 500,
+    }
+    spec = {
+        "version": 1,
+        "pipeline": name,
+        "data": data,
+        "task": {"kind": "classification", "labels": list(labels)},
+        "recipes": [recipe],
+        "evaluation": {"endpoint": ENDPOINT, "max_tokens": 24},
+        "gate": {"beats": {"base": 0.05}},
+        "deploy": {"endpoint": ENDPOINT, "alias": name},
+    }
+    return spec, base_steps
+
+
+def _tune(settings: Settings, spec: dict[str, Any], base_steps: int, console: Console) -> dict[str, Any]:
+    name = spec["pipeline"]
+    project = settings.home / "e2e" / name
+    shutil.rmtree(project, ignore_errors=True)
+    for folder in ("pipelines", "expectations"):
+        (project / "include" / folder).mkdir(parents=True)
+    shutil.copy(settings.project / _SUITE, project / _SUITE)
+    path = project / "include" / "pipelines" / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    clock = Clock(console)
+    stack = Stack(settings.project, project, clock.tell)
+    try:
+        with clock.stage("start, and build the tiny base model"):
+            stack.start_airflow()
+            build_base(stack.settings, load_spec(path), path, base_steps)
+            stack.start_serving(_BASE)
+            stack.wait_for_airflow()
+            stack.wait_for_serving()
+        dag_id = f"{name}.tune"
+        stack.api.unpause(dag_id, timeout_s=120)
+        with clock.stage("tuning"):
+            run_id = stack.api.trigger(dag_id)
+            run = stack.api.follow(dag_id, run_id, _RUN_S, clock.tell)
+        clock.stages[f"{dag_id} ({run['run_type']}) 1"] = results.run_seconds(stack.api, dag_id, run_id)
+        return _entry(stack, dag_id, run, clock)
+    finally:
+        stack.processes.stop()
+
+
+def _entry(stack: Stack, dag_id: str, run: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    read: Callable[[str], Any] = lambda task: stack.api.xcom(dag_id, run["dag_run_id"], task)  # noqa: E731
+    decision = Decision.from_json(read("decide"))
+    dataset = read("prepare_data")
+    clock.tell(f"{dag_id}: {decision.verdict}: {decision.reason}")
+    return {
+        "pipeline": dag_id.removesuffix(".tune"),
+        "dag_run_id": run["dag_run_id"],
+        "run_type": run["run_type"],
+        "rows_read": dataset["rows_read"],
+        "dropped": dataset["dropped"],
+        "labels": len(dataset["labels"]),
+        "base": results.figures(decision.reports["base"]),
+        "tuned": results.figures(decision.reports["candidate"]),
+        "model_digest": decision.candidate.model_digest,
+        "failed_calls": sum(report.failed for report in decision.reports.values()),
+        "calls": sum(report.n for report in decision.reports.values()),
+        "decision": decision.verdict.value,
+        "reason": decision.reason,
+        "checks": [check.model_dump(mode="json") for check in decision.checks],
+        "stages": clock.stages,
+    }
+
+
+def _show(console: Console, entries: Sequence[dict[str, Any]]) -> None:
+    table = Table(title="BANKING77", title_justify="left")
+    for column in ("pipeline", "rows", "labels", "base", "tuned", "failed calls", "decision"):
+        table.add_column(column)
+    for entry in entries:
+        table.add_row(
+            entry["pipeline"],
+            str(entry["rows_read"]),
+            str(entry["labels"]),
+            results.accuracy(entry["base"]),
+            results.accuracy(entry["tuned"]),
+            f"{entry['failed_calls']} of {entry['calls']}",
+            entry["decision"],
+        )
+    console.print(table)

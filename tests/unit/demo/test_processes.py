@@ -1,0 +1,55 @@
+"""What the demo starts is ended whole, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from retune.demo.processes import Processes
+from retune.errors import SetupError
+
+# A child that leads its own session, as a trainer does, below a parent that ignores SIGTERM.
+_PARENT = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def wait_for_line(path: Path) -> str:
+    while not (text := path.read_text().strip()):
+        os.sched_yield()
+    return text
+
+
+def test_a_later_command_ends_every_descendant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retune.demo.processes._GRACE_S", 1.0)
+    started = Processes(tmp_path)
+    started.start("parent", [sys.executable, "-c", _PARENT], os.environ)
+    grandchild = psutil.Process(int(wait_for_line(started.log("parent"))))
+    started.check()
+    assert Processes(tmp_path).stop() == 2
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    assert Processes(tmp_path).stop() == 0
+
+
+def test_a_pid_that_now_belongs_to_another_is_left_alone(tmp_path: Path) -> None:
+    me = psutil.Process()
+    (tmp_path / "processes.json").write_text(
+        f'[{{"name": "old", "pid": {me.pid}, "created": {me.create_time() - 60}}}]'
+    )
+    assert Processes(tmp_path).stop() == 0
+
+
+def test_a_process_that_ended_is_said_with_its_log(tmp_path: Path) -> None:
+    started = Processes(tmp_path)
+    started.start("quick", [sys.executable, "-c", "print('no port left'); raise SystemExit(3)"], os.environ)
+    started._children["quick"].wait(timeout=30)
+    with pytest.raises(SetupError, match="(?s)quick ended with 3.*no port left"):
+        started.check()

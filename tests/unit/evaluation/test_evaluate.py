@@ -1,0 +1,106 @@
+"""Evaluation asks a real HTTP server by the real SDK, and keeps every answer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from retune.artifacts import Artifacts
+from retune.errors import DataError, EndpointError
+from retune.evaluation.evaluate import evaluate, read_outcomes
+from retune.evaluation.selection import choose
+from retune.records import Contender, EvalReport, Split
+from retune.settings import EndpointAddress
+from retune.testing.vllm_stub import VllmStub
+from retune.text.conversations import conversation, write_conversations
+from tests.unit.evaluation.builders import SPEC, outcomes, report
+
+LABELS = ("billing", "shipping")
+
+
+def split(artifacts: Artifacts, rows: int) -> Split:
+    examples = [conversation("Pick.", f"parcel {row}", "shipping") for row in range(rows)]
+    artifact = artifacts.put_bytes(write_conversations(examples), "application/x-ndjson")
+    return Split(artifact=artifact, rows=rows)
+
+
+def ask(url: str, folder: Path, rows: int = 60, model: str = "base") -> tuple[EvalReport, Artifacts]:
+    artifacts = Artifacts(folder.as_uri())
+    contender = Contender(spec_digest=SPEC.digest, name="base", model_name=model, model_digest="d")
+    found = evaluate(
+        contender,
+        split(artifacts, rows),
+        "held_out",
+        spec=SPEC,
+        labels=LABELS,
+        endpoint=EndpointAddress(url),
+        artifacts=artifacts,
+        report=lambda line: None,
+    )
+    return found, artifacts
+
+
+def test_answers_are_kept_with_their_examples(tmp_path: Path) -> None:
+    def answer(model: str, prompt: str) -> str:
+        return {"0": " shipping\n", "1": "billing", "2": "Shipping!"}[str(int(prompt.split()[1]) % 3)]
+
+    with VllmStub(answer=answer) as server:
+        found, artifacts = ask(server.url, tmp_path)
+    kept = read_outcomes(found, artifacts)
+    assert [outcome.prompt for outcome in kept] == [f"parcel {row}" for row in range(60)]
+    # Outer white space is forgiven, another case or a full stop is not.
+    assert [outcome.predicted for outcome in kept[:3]] == ["shipping", "billing", ""]
+    assert found.metrics["accuracy"].value == pytest.approx(1 / 3)
+    assert (found.n, found.failed) == (60, 0)
+
+
+def test_an_endpoint_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(EndpointError, match="does not answer"):
+            ask(f"http://127.0.0.1:{taken.getsockname()[1]}", tmp_path)
+
+
+def test_a_model_that_is_not_served_is_said(tmp_path: Path) -> None:
+    with VllmStub() as server, pytest.raises(EndpointError, match=r"does not serve 'other'.*'base'"):
+        ask(server.url, tmp_path, model="other")
+
+
+def test_failed_calls_are_counted_and_never_right(tmp_path: Path) -> None:
+    spec_timeout = SPEC.model_copy(
+        update={"evaluation": SPEC.evaluation.model_copy(update={"timeout": "1s"})}
+    )
+    artifacts = Artifacts(tmp_path.as_uri())
+    contender = Contender(spec_digest=SPEC.digest, name="base", model_name="base", model_digest="d")
+    with VllmStub() as server:
+        server.hang = True
+        found = evaluate(
+            contender,
+            split(artifacts, 3),
+            "held_out",
+            spec=spec_timeout,
+            labels=LABELS,
+            endpoint=EndpointAddress(server.url),
+            artifacts=artifacts,
+            report=lambda line: None,
+        )
+    assert (found.failed, found.metrics["accuracy"].value) == (3, 0.0)
+    assert all("APITimeoutError" in outcome.error for outcome in read_outcomes(found, artifacts))
+
+
+def test_an_empty_set_is_refused(tmp_path: Path) -> None:
+    with VllmStub() as server, pytest.raises(DataError, match="is empty"):
+        ask(server.url, tmp_path, rows=0)
+
+
+def test_recipes_compete_on_the_validation_set_only(tmp_path: Path) -> None:
+    some = [
+        report(name, outcomes([True] * right + [False] * (20 - right)), tmp_path)
+        for name, right in (("a", 10), ("b", 15), ("c", 15))
+    ]
+    on_validation = [item.model_copy(update={"set_name": "validation"}) for item in some]
+    assert choose(on_validation, SPEC) == 1
+    with pytest.raises(DataError, match="validation set only"):
+        choose(some, SPEC)
