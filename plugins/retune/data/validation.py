@@ -70,11 +70,11 @@ def _run(rows: list[SourceRow], suite: Path, expectations: list[dict[str, Any]],
     context: Any = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False}
-    checked = context.suites.add(gx.ExpectationSuite(name=name))
+    checked = []
     problems = []
     for number, expectation in enumerate(expectations):
         try:
-            checked.add_expectation_configuration(ExpectationConfiguration(**expectation))
+            checked.append(ExpectationConfiguration(**expectation).to_domain_obj())
         except Exception as error:  # unknown types and bad arguments raise many kinds
             what = f"expectation {number} ({expectation['type']}): {error}"
             problems.append(Problem(what, "see greatexpectations.io/expectations", str(suite)))
@@ -82,7 +82,9 @@ def _run(rows: list[SourceRow], suite: Path, expectations: list[dict[str, Any]],
         raise DataError(problems)
     source = context.data_sources.add_pandas("sources").add_dataframe_asset("rows")
     definition = gx.ValidationDefinition(
-        name=name, data=source.add_batch_definition_whole_dataframe("all"), suite=checked
+        name=name,
+        data=source.add_batch_definition_whole_dataframe("all"),
+        suite=context.suites.add(gx.ExpectationSuite(name=name, expectations=checked)),
     )
     frame = pd.DataFrame([row.values for row in rows])
     return context.validation_definitions.add(definition).run(batch_parameters={"dataframe": frame})
