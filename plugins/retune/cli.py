@@ -91,6 +91,37 @@ def demo(
 
 
 @app.command()
+def serve(
+    base_model: Annotated[str, typer.Option(help="As recipes have it: a hub id, or a folder of the project.")],
+    endpoint: Annotated[str, typer.Option(help="The endpoint's name in specs.")] = "vllm_default",
+    host: Annotated[str, typer.Option(help="Address of the gateway.")] = "127.0.0.1",
+    gateway_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8088,
+    vllm_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+) -> None:
+    """Serve on this machine: vLLM, the gateway and the agent, kept alive."""
+    from retune.serving import supervisor
+
+    supervisor.serve(
+        settings=Settings.load(),
+        endpoint=endpoint,
+        base_model=base_model,
+        host=host,
+        gateway_port=gateway_port,
+        vllm_port=vllm_port,
+    )
+
+
+@app.command()
+def e2e(
+    source: Annotated[Path, typer.Argument(help="BANKING77's training CSV.")],
+) -> None:
+    """Run the tune DAG on real data, in a real Airflow, to its decisions."""
+    from retune.demo import banking
+
+    banking.run(Settings.load(), source, Console())
+
+
+@app.command()
 def schema(
     target: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("docs/spec.schema.json"),
 ) -> None:

@@ -67,7 +67,7 @@ class Stack:
     def start_serving(self, base_model: str) -> None:
         """Start vLLM, the gateway and the agent under Retune's supervisor; does not wait for them."""
         command = [
-            *(sys.executable, "-m", "retune.cli", "serve", "--endpoint", ENDPOINT),
+            *(str(Path(sys.executable).with_name("retune")), "serve", "--endpoint", ENDPOINT),
             *("--base-model", base_model),
             *("--vllm-port", str(self._ports[3]), "--gateway-port", str(self._ports[2])),
         ]
