@@ -13,7 +13,7 @@ import httpx
 
 from retune.demo.airflow_api import AirflowApi
 from retune.demo.processes import Processes
-from retune.migrate import migrate
+from retune.migrate import migrate_stores
 from retune.pools import GPU_POOL
 from retune.settings import Settings
 
@@ -51,7 +51,7 @@ class Stack:
 
     def start_airflow(self) -> None:
         """Migrate the databases and start Airflow and MLflow's server; does not wait for them."""
-        migrate(self.settings)
+        migrate_stores(self.settings, self._tell)
         python = sys.executable
         environment = self._environment()
         self.processes.start("airflow", [python, "-m", "airflow", "standalone"], environment)
