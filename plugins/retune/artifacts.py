@@ -136,15 +136,15 @@ class Artifacts:
         """
         if folder.is_dir():
             return folder
-        manifest = json.loads(self.get_bytes(digest))
+        manifest = self._manifest(digest)
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
-            for name, entry in manifest.items():
+            for name, part in manifest.items():
                 target = partial / name
                 if not target.resolve().is_relative_to(partial.resolve()):
                     raise ArtifactError(f"artifact {digest} names a file outside itself: {name}")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self.get_bytes(entry["digest"]))
+                target.write_bytes(self.get_bytes(part))
             partial.rename(folder)
         except OSError:
             if not folder.is_dir():  # somebody else may have brought it first
@@ -152,6 +152,14 @@ class Artifacts:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return folder
+
+    def _manifest(self, digest: str) -> dict[str, str]:
+        """Return path -> digest of a tree's files."""
+        try:
+            manifest = json.loads(self.get_bytes(digest))
+            return {name: entry["digest"] for name, entry in manifest.items()}
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise ArtifactError(f"artifact {digest} is no tree of files") from error
 
     def _publish(self, digest: str, chunks: Iterator[bytes]) -> None:
         files, path = self._place(digest)

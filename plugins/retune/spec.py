@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retune.artifacts import digest_of_json
-from retune.errors import Problem, SpecError
+from retune.documents import read_document
 
 NAME = r"^[a-z0-9-]{1,40}$"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-Duration = Annotated[str, Field(pattern=r"^[0-9]+[smhd]$")]
+Duration = Annotated[str, Field(pattern=r"^[0-9]{1,6}[smhd]$")]
 """A number and a unit: 30s, 15m, 24h or 7d. `seconds` reads it."""
 
 
@@ -72,6 +71,12 @@ class SplitShares(Part):
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     held_out: float = Field(default=0.2, gt=0, lt=0.5)
 
+    @model_validator(mode="after")
+    def _leave_some(self) -> SplitShares:
+        if self.validation + self.held_out > 0.8:
+            raise ValueError("validation and held_out leave less than 20% of the rows for training")
+        return self
+
 
 class Data(Part):
     """The rows, and what good rows are."""
@@ -92,6 +97,14 @@ class Task(Part):
     kind: Literal["classification"] = "classification"
     labels: tuple[str, ...] = ()
     """The classes; rows with another are dropped and counted. Empty: all that the data holds."""
+
+    @field_validator("labels")
+    @classmethod
+    def _all_different(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({label for label in value if value.count(label) > 1})
+        if twice:
+            raise ValueError(f"stand twice: {', '.join(twice)}")
+        return value
 
 
 class Lora(Part):
@@ -201,19 +214,19 @@ class PipelineSpec(Part):
     deploy: Deploy
     watch: Watch = Watch()
 
-    @model_validator(mode="after")
-    def _possible(self) -> PipelineSpec:
-        if self.pipeline == "retune":
-            raise ValueError("the name 'retune' is reserved for the fleet's DAGs")
-        if self.data.split.validation + self.data.split.held_out > 0.8:
-            raise ValueError("validation and held_out leave less than 20% of the rows for training")
-        if len(set(self.task.labels)) != len(self.task.labels):
-            raise ValueError("task.labels names a label twice")
-        if len({recipe.base_model for recipe in self.recipes}) > 1:
-            raise ValueError(
-                "recipes name several base models, but one endpoint serves adapters of one base model"
-            )
-        return self
+    @field_validator("pipeline")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value == "retune":
+            raise ValueError("the name is reserved for the fleet's DAGs")
+        return value
+
+    @field_validator("recipes")
+    @classmethod
+    def _one_base_model(cls, value: tuple[RecipeSpec, ...]) -> tuple[RecipeSpec, ...]:
+        if len({recipe.base_model for recipe in value}) > 1:
+            raise ValueError("several base models, but one endpoint serves adapters of one base model")
+        return value
 
     @property
     def digest(self) -> str:
@@ -236,65 +249,4 @@ def load_spec(path: Path) -> PipelineSpec:
     Raises:
         SpecError: Lists every unknown key, wrong type and impossible combination with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([Problem(f"cannot be read: {error}", "check the path", str(path))]) from error
-    lines: dict[tuple[str | int, ...], int] = {}
-    problems: list[Problem] = []
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
-        line = mark.line + 1 if mark else None
-        raise SpecError([Problem(f"not valid YAML: {what}", "mend the line", str(path), line)]) from error
-    if not isinstance(data, dict):
-        raise SpecError([Problem("holds no mapping", "see docs/spec.md", str(path), 1)])
-    _index_lines(node, (), lines, problems, str(path))
-    spec = None
-    try:
-        spec = PipelineSpec.model_validate(data)
-    except ValidationError as error:
-        problems += [_problem(item, lines, str(path)) for item in error.errors()]
-    if problems or spec is None:
-        raise SpecError(sorted(problems, key=lambda problem: problem.line or 0))
-    return spec
-
-
-def _index_lines(
-    node: Any,
-    place: tuple[str | int, ...],
-    lines: dict[tuple[str | int, ...], int],
-    problems: list[Problem],
-    file: str,
-) -> None:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                problems.append(Problem(f"key {key.value!r} stands twice", "keep one", file, line))
-            seen.add(key.value)
-            lines[(*place, key.value)] = line
-            _index_lines(value, (*place, key.value), lines, problems, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            _index_lines(value, (*place, index), lines, problems, file)
-
-
-def _problem(item: Any, lines: dict[tuple[str | int, ...], int], file: str) -> Problem:
-    place = tuple(item["loc"])
-    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
-    name = ".".join(str(step) for step in place)
-    if item["type"] == "extra_forbidden":
-        return Problem(f"unknown key {name!r}", "remove it or see docs/spec.md", file, line)
-    if item["type"] == "missing":
-        return Problem(f"{name!r} is missing", "add it; see docs/spec.md", file, line)
-    message = item["msg"].removeprefix("Value error, ")
-    if not place:
-        return Problem(message, "see docs/spec.md", file, line)
-    return Problem(f"{name}: {message}, not {item['input']!r}", "see docs/spec.md", file, line)
+    return read_document(path, PipelineSpec)
