@@ -1,0 +1,225 @@
+"""Training on this host: a process in a session of its own, and its job directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import retune
+from retune.artifacts import Artifacts, digest_of_tree, write_atomically
+from retune.backends.base import JobLostError, Order, Point, Trained, View
+from retune.backends.recipes import base_folder
+from retune.errors import ArtifactError, BackendError, Problem
+from retune.records import Job, JobStatus
+from retune.settings import Settings
+from retune.training.job import Done, JobFolder, Lease, TrainingJob
+from retune.training.lease import is_alive
+
+# Freed memory stays with the process: giving it back at every step cost a fifth of the time.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+class LocalBackend:
+    """Runs `python -m retune.training` with the interpreter that the settings name.
+
+    The process outlives the one that started it: whoever asks for the same job next adopts it.
+    """
+
+    name = "local"
+    poll_every_s = 0.5
+
+    def __init__(self, settings: Settings, artifacts: Artifacts) -> None:
+        self._settings = settings
+        self._artifacts = artifacts
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def account(self) -> str:
+        """Nobody pays."""
+        return ""
+
+    def validate(self, order: Order) -> None:
+        """Refuse an empty side, or a base model that changed since the recipe was resolved."""
+        problems = [
+            Problem(f"the {name} side of dataset {order.dataset.digest} is empty", "add rows")
+            for name, split in (("training", order.dataset.train), ("validation", order.dataset.validation))
+            if split.rows == 0
+        ]
+        recipe = order.recipe
+        folder = base_folder(recipe.base_model, self._settings)
+        if recipe.base_digest.startswith("sha256:"):
+            found = digest_of_tree(folder) if folder else "missing"
+            if found != recipe.base_digest:
+                what = f"base model {recipe.base_model} is {found}, but the recipe was resolved with"
+                problems.append(Problem(f"{what} {recipe.base_digest}", "start a new run"))
+        if problems:
+            raise BackendError(problems)
+
+    def submit(self, order: Order) -> Job:
+        """Write the job directory and start the trainer, which resumes where one was killed."""
+        folder = self._folder(order.key)
+        if not folder.job_file.exists():
+            self._write(folder, order)
+        if folder.read_done() is None and not self._is_running(folder):
+            self._start(folder)
+        return self._handle(order, folder)
+
+    def find(self, order: Order) -> Job | None:
+        """Return the job of a directory that has ended or whose trainer lives."""
+        folder = self._folder(order.key)
+        if folder.read_done() is None and not self._is_running(folder):
+            return None
+        return self._handle(order, folder)
+
+    def poll(self, job: Job) -> View:
+        """Read the directory; raises JobLostError where the trainer died without a word."""
+        folder = self._folder(job.provider_id)
+        running = self._is_running(folder)
+        done = folder.read_done()  # after the look at the process: a trainer that just ended has written it
+        entries = folder.read_progress()
+        points = tuple(_point(entry) for entry in entries)
+        total = int(entries[-1]["total_steps"]) if entries else 0
+        if done is not None:
+            return View(JobStatus(done.status), points, total, done.seconds, done.error)
+        if not running:
+            raise JobLostError(self._last_words(folder), f"see {folder.log_file}")
+        return View(JobStatus.RUNNING, points, total, points[-1].seconds if points else 0.0)
+
+    def cancel(self, job: Job) -> None:
+        """Mark the directory as cancelled, then kill the trainer and what it started."""
+        folder = self._folder(job.provider_id)
+        if folder.read_done() is None:
+            # First, so that nobody who looks in between takes it for a crash.
+            folder.finish(Done("cancelled", error="cancelled"))
+        _kill(Lease.read(folder))
+
+    def fetch(self, job: Job) -> Trained:
+        """Store the adapter's files as an artifact."""
+        folder = self._folder(job.provider_id)
+        try:
+            artifact = self._artifacts.put_tree(folder.model)
+        except (ArtifactError, OSError) as error:
+            raise BackendError(f"the adapter in {folder.model} cannot be stored: {error}") from error
+        return Trained("adapter", artifact.digest, artifact.uri)
+
+    def _folder(self, key: str) -> JobFolder:
+        return JobFolder(self._settings.jobs / key)
+
+    def _handle(self, order: Order, folder: JobFolder) -> Job:
+        return Job(
+            spec_digest=order.recipe.spec_digest,
+            key=order.key,
+            backend=self.name,
+            attempt=order.attempt,
+            provider_id=order.key,
+            url=folder.path.as_uri(),
+        )
+
+    def _write(self, folder: JobFolder, order: Order) -> None:
+        recipe = order.recipe
+        paths = {}
+        for side in ("train", "validation"):
+            data = self._artifacts.get_bytes(getattr(order.dataset, side).artifact.digest)
+            paths[side] = folder.path / "data" / f"{side}.jsonl"
+            write_atomically(paths[side], data)
+        base = base_folder(recipe.base_model, self._settings)
+        folder.write_job(
+            TrainingJob(
+                train=str(paths["train"]),
+                validation=str(paths["validation"]),
+                base_model=str(base or recipe.base_model),
+                base_name=recipe.base_model,
+                base_revision=None if base else recipe.base_digest.removeprefix("hf:"),
+                hyperparameters=recipe.hyperparameters,
+                seed=recipe.seed,
+                method=recipe.method,
+            )
+        )
+
+    def _start(self, folder: JobFolder) -> None:
+        command = [self._settings.trainer_python, "-m", "retune.training", str(folder.path)]
+        try:
+            with folder.log_file.open("ab") as log:
+                self._children[folder.path.name] = subprocess.Popen(
+                    command,
+                    cwd=folder.path,
+                    env=_environment(folder),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise BackendError(
+                f"the trainer cannot be started: {error}", "see trainer_python in the settings"
+            ) from error
+
+    def _is_running(self, folder: JobFolder) -> bool:
+        child = self._children.get(folder.path.name)
+        if child is not None and child.poll() is None:  # poll also reaps it
+            return True
+        return is_alive(Lease.read(folder), time.time())
+
+    def _last_words(self, folder: JobFolder) -> str:
+        child = self._children.get(folder.path.name)
+        code = child.returncode if child else None
+        how = "was killed" if code is None or code < 0 else f"ended with exit code {code}"
+        lines = folder.log_file.read_text(errors="replace").splitlines() if folder.log_file.exists() else []
+        return f"the trainer {how} without a result" + (f"; its last words: {lines[-1]}" if lines else "")
+
+
+def stop_trainers(jobs: Path) -> list[str]:
+    """Kill every trainer of this host without cancelling its job: the next run resumes it.
+
+    Args:
+        jobs: The folder of the job directories.
+
+    Returns:
+        The keys of the jobs that were running.
+    """
+    folders = [JobFolder(path) for path in sorted(jobs.glob("*")) if path.is_dir()]
+    return [folder.path.name for folder in folders if _kill(Lease.read(folder))]
+
+
+def _kill(lease: Lease | None) -> bool:
+    """Kill the lease's holder with its process group; say whether there was one to kill."""
+    if lease is None or not is_alive(lease, time.time()):
+        return False
+    if lease.host != socket.gethostname():
+        raise BackendError(f"the trainer runs on {lease.host} (pid {lease.pid})", "cancel it on that host")
+    try:
+        # A pid is soon somebody else's.
+        if "retune.training" not in psutil.Process(lease.pid).cmdline():
+            return False
+        if os.getpgid(lease.pid) == lease.pid:
+            os.killpg(lease.pid, signal.SIGKILL)
+        else:
+            os.kill(lease.pid, signal.SIGKILL)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    return True
+
+
+def _point(entry: dict[str, Any]) -> Point:
+    told = {"at", "step", "total_steps", "epoch", "seconds"}
+    values = {name: float(value) for name, value in entry.items() if name not in told}
+    return Point(int(entry["step"]), float(entry["seconds"]), values)
+
+
+def _environment(folder: JobFolder) -> dict[str, str]:
+    """Return the trainer's environment: this package alone on its path, none of Airflow's secrets."""
+    code = folder.path / "code"
+    code.mkdir(exist_ok=True)
+    link = code / "retune"
+    link.unlink(missing_ok=True)
+    # The folder that holds the package may be a whole site-packages, for another interpreter.
+    link.symlink_to(Path(retune.__file__).parent)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    return kept | _KEEP_MEMORY | {"PYTHONPATH": str(code), "PYTHONUNBUFFERED": "1"}
