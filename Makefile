@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+BANKING77 ?= ../shared/data/banking77/train.csv
 
-.PHONY: setup demo demo-stop test test-all check e2e lock clean
+.PHONY: setup demo demo-stop test check e2e lock clean
 
 setup: ## make .venv and .venv-vllm; quick when nothing changed
 	@$(PYTHON) requirements/install.py
@@ -20,8 +21,8 @@ check: setup ## style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-e2e: setup ## the tune DAG on real data
-	$(BIN)/retune e2e
+e2e: setup ## the tune DAG on real data: make e2e BANKING77=train.csv
+	$(BIN)/retune e2e $(BANKING77)
 
 lock: setup ## resolve the lock files anew
 	requirements/lock.sh

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from getpass import getuser
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated
 
 import typer
@@ -92,7 +93,9 @@ def demo(
 
 @app.command()
 def serve(
-    base_model: Annotated[str, typer.Option(help="As recipes have it: a hub id, or a folder of the project.")],
+    base_model: Annotated[
+        str, typer.Option(help="As recipes have it: a hub id, or a folder of the project.")
+    ],
     endpoint: Annotated[str, typer.Option(help="The endpoint's name in specs.")] = "vllm_default",
     host: Annotated[str, typer.Option(help="Address of the gateway.")] = "127.0.0.1",
     gateway_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8088,
@@ -108,6 +111,29 @@ def serve(
         host=host,
         gateway_port=gateway_port,
         vllm_port=vllm_port,
+    )
+
+
+@app.command()
+def agent(
+    replica_url: Annotated[str, typer.Option(help="The vLLM server on this host, without /v1.")],
+    base_model: Annotated[str, typer.Option(help="What that server serves, as recipes have it.")],
+    endpoint: Annotated[str, typer.Option(help="The endpoint's name in specs.")] = "vllm_default",
+    name: Annotated[str, typer.Option(help="Stable over restarts; the host's name by default.")] = "",
+    gateway_dir: Annotated[Path | None, typer.Option(help="The gateway's folder, if it runs here.")] = None,
+    gateway_url: Annotated[str, typer.Option(help="That gateway's address.")] = "",
+) -> None:
+    """Run only the agent, beside a vLLM server (and a gateway) that something else keeps alive."""
+    from retune.serving.agent import run_process
+
+    run_process(
+        Settings.load(),
+        name=name or gethostname(),
+        endpoint=endpoint,
+        replica_url=replica_url,
+        base_model=base_model,
+        gateway_dir=gateway_dir,
+        gateway_url=gateway_url,
     )
 
 

@@ -23,7 +23,7 @@ Level = Literal["ok", "warn", "fail"]
 _COLOURS: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 _TIMEOUT_S = 5.0
 _LEAST_GIB, _GOOD_GIB = 2, 10
-_PORTS = {8080: "Airflow"}
+_PORTS = {8080: "Airflow", 8088: "gateway", 8000: "vLLM"}
 
 
 @dataclass(frozen=True)

@@ -145,32 +145,44 @@ class _Agent:
         return True
 
 
+def run_process(
+    settings: Settings,
+    *,
+    name: str,
+    endpoint: str,
+    replica_url: str,
+    base_model: str,
+    gateway_dir: Path | None,
+    gateway_url: str,
+) -> None:
+    """Run an agent as a process of its own, until SIGTERM or SIGINT; arguments as for `run_agent`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    run_agent(
+        db=Database(settings.state_url),
+        artifacts=Artifacts(settings.artifacts_url),
+        settings=settings,
+        name=name,
+        endpoint=endpoint,
+        replica_url=replica_url,
+        base_model=base_model,
+        gateway_dir=gateway_dir,
+        gateway_url=gateway_url,
+        stop=stopped.is_set,
+    )
+
+
 def main() -> None:
-    """Run an agent as a process of its own; settings come from `RETUNE_*` variables."""
+    """Run an agent from the command line; settings come from `RETUNE_*` variables."""
     parser = argparse.ArgumentParser(prog="python -m retune.serving.agent")
     for option in ("--name", "--endpoint", "--replica-url", "--base-model"):
         parser.add_argument(option, required=True)
     parser.add_argument("--gateway-dir", type=Path)
     parser.add_argument("--gateway-url", default="")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = Settings.load()
-    stopped = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopped.set())
-    run_agent(
-        db=Database(settings.state_url),
-        artifacts=Artifacts(settings.artifacts_url),
-        settings=settings,
-        name=given.name,
-        endpoint=given.endpoint,
-        replica_url=given.replica_url,
-        base_model=given.base_model,
-        gateway_dir=given.gateway_dir,
-        gateway_url=given.gateway_url,
-        stop=stopped.is_set,
-    )
+    run_process(Settings.load(), **vars(parser.parse_args()))
 
 
 if __name__ == "__main__":
