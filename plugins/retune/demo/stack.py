@@ -89,6 +89,8 @@ class Stack:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         return {
             **kept,
+            # `airflow standalone` starts its parts by the name `airflow`.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "AIRFLOW_HOME": str(self._home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._repository / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(self._repository / "plugins"),
@@ -109,6 +111,8 @@ class Stack:
             "RETUNE_VLLM_PYTHON": self.settings.vllm_python,
             "RETUNE_ENDPOINT_VLLM_DEFAULT": self.vllm_url,
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Eight worker processes that only MLflow's own scorers need.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
             # Proxies of the environment must not come between parts on one machine.
