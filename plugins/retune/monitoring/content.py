@@ -11,8 +11,13 @@ def newness(reference: Sequence[str], window: Sequence[str], seed: int) -> list[
     """Return how new each text looks, first those of the reference, then those of the window.
 
     The score of a logistic regression on TF-IDF that has not seen the text, nor a copy of it on
-    either side: repeated requests cannot give themselves away. (Evidently's own text drift trains on copies,
-    fails on a tiny vocabulary and prints requests into its page.)
+    either side: repeated requests cannot give themselves away. (Evidently's own text drift trains
+    on copies, fails on a tiny vocabulary and prints requests into its page.)
+
+    Args:
+        reference: The texts that the release was judged on.
+        window: The captured requests.
+        seed: Of the folds.
 
     Returns:
         The scores; None where either side has too few distinct texts, or no word occurs twice.
@@ -31,7 +36,9 @@ def newness(reference: Sequence[str], window: Sequence[str], seed: int) -> list[
     except ValueError:  # empty vocabulary
         return None
     is_new = np.repeat([0, 1], [len(reference), len(window)])
-    groups = np.unique(texts, return_inverse=True)[1]
+    # No array of texts: it would make each of them as wide as the longest.
+    copies: dict[str, int] = {}
+    groups = [copies.setdefault(text, len(copies)) for text in texts]
     scores = np.zeros(len(texts))
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=seed)
     for train, test in folds.split(features, is_new, groups):
