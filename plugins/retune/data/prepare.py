@@ -15,7 +15,7 @@ from retune.errors import DataError, Problem
 from retune.records import Artifact, Dataset, Split
 from retune.settings import Settings
 from retune.spec import PipelineSpec
-from retune.state import artifacts_index, datasets, splits
+from retune.state import artifacts_index, dataset_records, splits
 from retune.state.database import Database
 from retune.text.conversations import write_conversations
 
@@ -68,7 +68,7 @@ def prepare(
         validation_page=page,
     )
     with db.write() as tx:
-        datasets.add(tx, dataset, now)
+        dataset_records.add(tx, dataset, now)
     report(f"dataset {dataset.digest}: " + ", ".join(f"{split.rows} {side}" for side, split in sides.items()))
     return dataset
 
