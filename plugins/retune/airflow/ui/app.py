@@ -20,9 +20,9 @@ _POLICY = "; ".join(
     (
         "sandbox allow-scripts",
         "default-src 'none'",
-        "script-src 'unsafe-inline' 'unsafe-eval'",
+        "script-src 'unsafe-inline'",
         "style-src 'unsafe-inline'",
-        "img-src data: blob:",
+        "img-src data:",
         "font-src data:",
         "base-uri 'none'",
         "form-action 'none'",
