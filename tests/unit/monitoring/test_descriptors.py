@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,13 @@ def test_newness_is_about_words_not_copies() -> None:
     copies = newness(old, old * 2, 7)
     assert copies is not None
     assert copies[:40] == copies[40:80] == copies[80:]
+
+
+def test_one_huge_text_does_not_make_the_others_huge() -> None:
+    tracemalloc.start()
+    newness([f"text {index}" for index in range(400)], ["x " * 300_000, *"abcdefghijklm"], 7)
+    assert tracemalloc.get_traced_memory()[1] < 200e6  # an array as wide as the longest text is 1 GB
+    tracemalloc.stop()
 
 
 def test_newness_needs_enough_texts_and_words() -> None:

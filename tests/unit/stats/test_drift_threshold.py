@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp, rankdata
 
 from retune.stats import drift_threshold
 
-PAIRS = 1500
+PAIRS = 500
 # Three standard errors above one in a hundred.
 MOST = 0.01 + 3 * (0.01 * 0.99 / PAIRS) ** 0.5
 SIZES = st.integers(min_value=1, max_value=10**6)
