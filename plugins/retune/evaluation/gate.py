@@ -62,22 +62,25 @@ def decide(
         else:
             checks.append(_compare(spec, rule, name, threshold, outcomes["candidate"], outcomes[name]))
     verdict = _overall(checks)
-    deciding = [check.sentence for check in checks if check.verdict is verdict and check.value is not None]
-    if verdict is Verdict.PROMOTE:
-        deciding = [
-            check.sentence for check in checks if check.name.split()[0] in ("beats", "not_worse_than")
-        ]
-    elif not deciding:
-        deciding = [check.sentence for check in checks if check.verdict is verdict]
     return Decision(
         spec_digest=spec.digest,
         verdict=verdict,
-        reason=" ".join(deciding),
+        reason=_reason(checks, verdict),
         checks=tuple(checks),
         candidate=candidate.contender,
         reports=dict(reports),
         dataset_digest=dataset.digest,
     )
+
+
+def _reason(checks: Sequence[Check], verdict: Verdict) -> str:
+    """Join the sentences that carry the verdict; a promotion rests on what was compared."""
+    if verdict is Verdict.PROMOTE:
+        compared = ("beats", "not_worse_than")
+        return " ".join(check.sentence for check in checks if check.name.split()[0] in compared)
+    carrying = [check for check in checks if check.verdict is verdict]
+    measured = [check for check in carrying if check.value is not None]
+    return " ".join(check.sentence for check in measured or carrying)
 
 
 def _overall(checks: Sequence[Check]) -> Verdict:
