@@ -14,7 +14,7 @@ demo-stop: ## end all that the demo started
 	$(BIN)/retune demo --stop
 
 test: setup ## unit, contract and DAG tests
-	$(BIN)/pytest tests/unit tests/contract tests/dags
+	$(BIN)/pytest $(wildcard tests/unit tests/contract tests/dags)
 
 check: setup ## style, types
 	$(BIN)/ruff check .

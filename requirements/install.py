@@ -93,12 +93,21 @@ def make(environment: Environment, kind: str) -> None:
     make_tools()
     say(f"{environment.folder.name}: installing {environment.lock.name} (a few minutes the first time)")
     started = time.monotonic()
-    uv("venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, environment.folder)
+    if not is_sound(environment):
+        uv("venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, environment.folder)
     sync(environment, kind)
     if environment.name == "retune":
         uv("pip", "install", *at(environment), "--no-deps", "--no-build-isolation", "--editable", ROOT)
     environment.stamp.write_text(wanted)
     say(f"{environment.folder.name}: ready", started)
+
+
+def is_sound(environment: Environment) -> bool:
+    """Say whether the folder is a virtual environment of this very Python."""
+    told = read(environment.folder / "pyvenv.cfg").replace(" ", "").splitlines()
+    version = platform.python_version()  # `version` if venv made it, `version_info` if uv did
+    same = f"version={version}" in told or f"version_info={version}" in told
+    return environment.python.exists() and same
 
 
 def make_tools() -> None:
