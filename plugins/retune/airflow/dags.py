@@ -10,6 +10,7 @@ red at its first task, which names file and line.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import (
@@ -63,9 +64,9 @@ def _tune(pipeline: Pipeline) -> DAG:
     schedule: Any = events
     if pipeline.spec:
         at = pipeline.spec.schedule
-        schedule = AssetOrTimeSchedule(
-            timetable=CronTriggerTimetable(at.cron, timezone=at.timezone), assets=events
-        )
+        # By default, to unpause a DAG would start the training that the last date has missed.
+        cron = CronTriggerTimetable(at.cron, timezone=at.timezone, run_immediately=timedelta())
+        schedule = AssetOrTimeSchedule(timetable=cron, assets=events)
     with _dag(pipeline, "tune", schedule=schedule) as dag:
         name = pipeline.name
         freeze = FreezeSpec(task_id="freeze_spec", pipeline=name)
@@ -79,6 +80,7 @@ def _tune(pipeline: Pipeline) -> DAG:
             dataset=dataset,
             pool=GPU,
             retries=2,
+            retry_delay=timedelta(seconds=30),
             map_index_template="{{ title }}",
         ).expand(recipe=resolve.output)
         choose = ChooseCandidate(
