@@ -181,8 +181,10 @@ def _progress(view: View) -> str:
     for name, title in (("loss", "loss"), ("eval_loss", "validation loss")):
         if points := _curve(view.points, name):
             parts.append(f"{title} {points[-1][1]:.4f}")
-    if view.status is JobStatus.RUNNING and last.step and view.total_steps:
-        parts.append(f"{last.seconds / last.step * (view.total_steps - last.step):.0f} s left")
+    first = view.points[0]
+    if view.status is JobStatus.RUNNING and last.step > first.step:
+        pace = (last.seconds - first.seconds) / (last.step - first.step)
+        parts.append(f"{pace * (view.total_steps - last.step):.0f} s left")
     return ", ".join(parts)
 
 

@@ -6,12 +6,11 @@ import errno
 import os
 import shutil
 import sys
-import time
 import traceback
 from pathlib import Path
 
 from retune.errors import RetuneError
-from retune.training import lease
+from retune.training import lease, progress
 from retune.training.job import Done, JobFolder
 
 HELD = 3
@@ -41,16 +40,16 @@ def _run(folder: JobFolder) -> int:
     if (done := folder.read_done()) is not None:
         print(f"this job has {done.status}")
         return 0 if done.status == "succeeded" else 1
-    started = time.monotonic()
+    stopwatch = progress.Stopwatch(folder)
     try:
         _prepare_environment()
         from retune.training import sft
 
-        metrics, seconds = sft.train(folder)
-        done = Done("succeeded", metrics=metrics, seconds=seconds)
+        metrics = sft.train(folder, stopwatch)
+        done = Done("succeeded", metrics=metrics, seconds=stopwatch.seconds)
     except Exception as error:
         traceback.print_exc()
-        done = Done("failed", error=explain(error), seconds=round(time.monotonic() - started, 3))
+        done = Done("failed", error=explain(error), seconds=stopwatch.seconds)
         shutil.rmtree(folder.checkpoints, ignore_errors=True)  # frees a full disk for done.json
     folder.finish(done)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)

@@ -58,7 +58,7 @@ def _readable(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:  # checks the header against the file's length
+        with safe_open(path, framework="np") as file:  # checks the header against the file's length
             return len(list(file.keys())) > 0
     except (OSError, SafetensorError):
         return False

@@ -19,13 +19,27 @@ _MEASURES = (
 )
 
 
-def writer(folder: JobFolder) -> Any:
+class Stopwatch:
+    """Seconds spent on a job, over all restarts.
+
+    Args:
+        folder: Its progress says what earlier processes spent.
+    """
+
+    def __init__(self, folder: JobFolder) -> None:
+        earlier = folder.read_progress()
+        self._spent = float(earlier[-1]["seconds"]) if earlier else 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Spent until now."""
+        return round(self._spent + time.monotonic() - self._started, 3)
+
+
+def writer(folder: JobFolder, stopwatch: Stopwatch) -> Any:
     """Return a callback that writes progress.jsonl and stops at the first loss that is no number."""
     from transformers import TrainerCallback
-
-    earlier = folder.read_progress()
-    spent = float(earlier[-1]["seconds"]) if earlier else 0.0
-    started = time.monotonic()
 
     class ProgressWriter(TrainerCallback):  # type: ignore[misc, unused-ignore]
         def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -43,7 +57,7 @@ def writer(folder: JobFolder) -> Any:
                     "step": state.global_step,
                     "total_steps": state.max_steps,
                     "epoch": round(float(state.epoch or 0), 4),
-                    "seconds": round(spent + time.monotonic() - started, 3),
+                    "seconds": stopwatch.seconds,
                     **{name: value for name, value in shown.items() if math.isfinite(value)},
                 }
             )

@@ -12,11 +12,15 @@ from retune.training import adapter, base, checkpoints, conversations, progress
 from retune.training.job import JobFolder, TrainingJob
 
 
-def train(folder: JobFolder) -> tuple[dict[str, float], float]:
+def train(folder: JobFolder, stopwatch: progress.Stopwatch) -> dict[str, float]:
     """Train the job of a directory into its `model/`, resuming from its last whole checkpoint.
 
+    Args:
+        folder: The job's directory.
+        stopwatch: Times the progress.
+
     Returns:
-        The final figures, and the seconds spent training over all restarts.
+        The final figures.
 
     Raises:
         BackendError: The job cannot be trained as it is.
@@ -31,7 +35,7 @@ def train(folder: JobFolder) -> tuple[dict[str, float], float]:
         side: conversations.read(Path(path))
         for side, path in (("train", job.train), ("eval", job.validation))
     }
-    trainer = _build(folder, job, rows)
+    trainer = _build(folder, job, rows, progress.writer(folder, stopwatch))
     conversations.check(trainer, rows, job.hyperparameters["max_length"])
     for name in checkpoints.delete_broken(folder.checkpoints):
         print(f"{name} is incomplete: deleted")
@@ -40,15 +44,14 @@ def train(folder: JobFolder) -> tuple[dict[str, float], float]:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     adapter.publish(trainer.model, folder.model, job.base_name)
     state = trainer.state
-    metrics = {
+    return {
         "best_eval_loss": float(state.best_metric),
         "best_step": float(state.best_global_step),
         "steps": float(state.global_step),
     }
-    return metrics, float(folder.read_progress()[-1]["seconds"])
 
 
-def _build(folder: JobFolder, job: TrainingJob, rows: dict[str, list[dict[str, Any]]]) -> Any:
+def _build(folder: JobFolder, job: TrainingJob, rows: dict[str, conversations.Rows], writer: Any) -> Any:
     """Return TRL's trainer with the tokenized rows."""
     import torch
     from datasets import Dataset
@@ -76,7 +79,7 @@ def _build(folder: JobFolder, job: TrainingJob, rows: dict[str, list[dict[str, A
                 lora_alpha=lora["alpha"],
                 lora_dropout=lora["dropout"],
             ),
-            callbacks=[EarlyStoppingCallback(given["patience"]), progress.writer(folder)],
+            callbacks=[EarlyStoppingCallback(given["patience"]), writer],
         )
     except (RuntimeError, ValueError) as error:
         if "template" not in str(error):

@@ -1,0 +1,133 @@
+"""A local job is read from its directory, whoever started it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from retune.backends.base import JobLostError, Order
+from retune.backends.jobs import job_key
+from retune.backends.local_jobs import LocalBackend, _environment, stop_trainers
+from retune.errors import BackendError
+from retune.records import JobStatus
+from retune.training.job import Done, JobFolder, Lease
+from tests.tuning import BASE, Bench, make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    base = tmp_path / BASE
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    return make_bench(tmp_path)
+
+
+@pytest.fixture
+def backend(bench: Bench) -> LocalBackend:
+    return LocalBackend(bench.settings, bench.artifacts)
+
+
+@pytest.fixture
+def order(bench: Bench) -> Order:
+    dataset, recipe = bench.dataset(), bench.recipe()
+    return Order(job_key(dataset, recipe, "local", "", 1), 1, recipe, dataset)
+
+
+@pytest.fixture
+def folder(bench: Bench, order: Order) -> JobFolder:
+    folder = JobFolder(bench.settings.jobs / order.key)
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def test_nothing_is_found_where_nothing_was_submitted(backend: LocalBackend, order: Order) -> None:
+    assert backend.find(order) is None
+
+
+def test_a_live_trainer_of_another_process_is_adopted(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    Lease(socket.gethostname(), os.getpid(), time.time()).write(folder)
+    folder.append_progress({"step": 4, "total_steps": 8, "epoch": 1.0, "seconds": 1.5, "loss": 2.0})
+    job = backend.find(order)
+    assert job is not None and job.url == folder.path.as_uri()
+    view = backend.poll(job)
+    assert (view.status, view.total_steps, view.seconds) == (JobStatus.RUNNING, 8, 1.5)
+    assert [(point.step, point.values) for point in view.points] == [(4, {"loss": 2.0})]
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+def test_an_ended_job_is_found_and_says_how_it_ended(
+    backend: LocalBackend, order: Order, folder: JobFolder, status: str
+) -> None:
+    folder.finish(Done(status, error="why", seconds=3.0))  # type: ignore[arg-type]
+    job = backend.find(order)
+    assert job is not None
+    view = backend.poll(job)
+    assert (view.status, view.error, view.seconds) == (JobStatus(status), "why", 3.0)
+
+
+def test_a_trainer_that_fell_silent_is_lost_with_its_last_words(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    Lease("elsewhere", 1, time.time() - 60).write(folder)
+    folder.log_file.write_text("starting\nKilled\n")
+    assert backend.find(order) is None
+    folder.finish(Done("failed"))
+    job = backend.find(order)
+    assert job is not None
+    folder.done_file.unlink()
+    with pytest.raises(JobLostError, match="was killed without a result; its last words: Killed"):
+        backend.poll(job)
+
+
+def test_an_unreadable_directory_is_an_error_and_never_no_job(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    folder.done_file.write_text("{")
+    with pytest.raises(BackendError, match="cannot be read"):
+        backend.find(order)
+
+
+def test_a_base_model_that_changed_since_is_refused(
+    bench: Bench, backend: LocalBackend, order: Order
+) -> None:
+    backend.validate(order)
+    (bench.settings.resolve(BASE) / "config.json").write_text('{"other": 1}')
+    with pytest.raises(BackendError, match="the recipe was resolved with"):
+        backend.validate(order)
+
+
+def test_an_empty_side_is_refused(bench: Bench, backend: LocalBackend, order: Order) -> None:
+    dataset = bench.dataset(train=16, validation=0)
+    with pytest.raises(BackendError, match="validation side of dataset .* is empty"):
+        backend.validate(Order("key", 1, order.recipe, dataset))
+
+
+def test_a_pid_that_is_now_somebody_elses_is_not_killed(bench: Bench, folder: JobFolder) -> None:
+    Lease(socket.gethostname(), os.getpid(), time.time()).write(folder)
+    assert stop_trainers(bench.settings.jobs) == []
+
+
+def test_a_trainer_on_another_host_is_said_not_killed(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    Lease("elsewhere", 1, time.time()).write(folder)
+    job = backend.find(order)
+    assert job is not None
+    with pytest.raises(BackendError, match="runs on elsewhere"):
+        backend.cancel(job)
+
+
+def test_the_trainer_gets_this_package_alone_and_no_secret_of_airflows(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
+    monkeypatch.setenv("AIRFLOW_CONN_BANK", "secret")
+    env = _environment(folder)
+    assert "secret" not in env.values()
+    assert os.listdir(env["PYTHONPATH"]) == ["retune"]
