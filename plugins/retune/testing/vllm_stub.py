@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +30,7 @@ class VllmStub:
         hang: While True, completions never answer, though `/health` does.
         max_rank: A larger adapter is answered 500.
         calls: (path, model) of every request with a body, in order.
+        on_body: Called with every completion's body.
         mid_stream: Called in a streamed answer before its last words.
     """
 
@@ -39,9 +42,11 @@ class VllmStub:
         self.hang = False
         self.max_rank = 16
         self.calls: list[tuple[str, str]] = []
+        self.on_body: Callable[[dict[str, Any]], None] = lambda body: None
         self.mid_stream: Callable[[], None] = lambda: None
         self.adapters: dict[str, str] = {}
         self.tokens = 0
+        self.connections: set[socket.socket] = set()
         self.stopped = threading.Event()
         stub = self
 
@@ -68,6 +73,9 @@ class VllmStub:
         self.stopped.set()
         self.http.shutdown()
         self.http.server_close()
+        for connection in tuple(self.connections):  # a dead server does not go on with its open ones
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
 
@@ -75,6 +83,17 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: VllmStub
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Remember the connection."""
+        super().setup()
+        self.server_of.connections.add(self.connection)
+
+    def finish(self) -> None:
+        """Forget the connection."""
+        self.server_of.connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -135,6 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _complete(self, body: dict[str, Any]) -> None:
         stub, model = self.server_of, body["model"]
+        stub.on_body(body)
         if stub.hang:
             stub.stopped.wait()
             return
