@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -171,39 +172,89 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project / "models" / "tiny"
 
 
+@contextmanager
+def open_house(project: Path, name: str) -> Iterator[House]:
+    """Serve a project's only pipeline, with the environment that Airflow's tasks read."""
+    settings = Settings.load({"project": str(project), "home": str(project / "home")}.get)
+    db = Database(settings.state_url)
+    db.migrate()
+    with pytest.MonkeyPatch.context() as patch, VllmStub(base_model="models/tiny", answer=skilled) as stub:
+        patch.setenv("RETUNE_PROJECT", str(project))
+        patch.setenv("RETUNE_HOME", str(project / "home"))
+        patch.setenv("AIRFLOW_CONN_VLLM_TEST", stub.url)
+        found = House(project, name, stub, db, settings)
+        try:
+            yield found
+        finally:
+            found.stop_agent()
+            db.engine.dispose()
+
+
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(tmp_path: Path) -> Iterator[House]:
     """A project with one sound pipeline, without a base model."""
     name = next(_NAMES)
     _write_project(tmp_path, name)
-    monkeypatch.setenv("RETUNE_PROJECT", str(tmp_path))
-    monkeypatch.setenv("RETUNE_HOME", str(tmp_path / "home"))
-    settings = Settings.load({"project": str(tmp_path), "home": str(tmp_path / "home")}.get)
-    db = Database(settings.state_url)
-    db.migrate()
-    with VllmStub(base_model="models/tiny", answer=skilled) as stub:
-        monkeypatch.setenv("AIRFLOW_CONN_VLLM_TEST", stub.url)
-        found = House(tmp_path, name, stub, db, settings)
+    with open_house(tmp_path, name) as found:
         yield found
-        found.stop_agent()
-    db.engine.dispose()
+
+
+@dataclass(frozen=True)
+class FirstRun:
+    """A project after its first run of tune, and that run."""
+
+    project: Path
+    pipeline: str
+    run: Any
+    events: list[Any]
+
+
+@pytest.fixture(scope="session")
+def first_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    """Tune once, with a real training."""
+    project, name = tmp_path_factory.mktemp("first"), next(_NAMES)
+    _write_project(project, name)
+    shutil.copytree(tiny, project / "models" / "tiny")
+    with open_house(project, name) as house:
+        house.start_agent()
+        run = house.run("tune")
+        return FirstRun(project, name, run, events(name, "release"))
 
 
 @pytest.fixture
-def trained(house: House, tiny: Path) -> House:
-    """The same with a base model and an agent."""
-    shutil.copytree(tiny, house.project / "models" / "tiny")
-    house.start_agent()
-    return house
+def released(first_run: FirstRun, tmp_path: Path) -> Iterator[House]:
+    """A copy of the project after its first run: release 1 waits to be rolled out. No agent yet."""
+    project = tmp_path / "project"
+    shutil.copytree(first_run.project, project)
+    with open_house(project, first_run.pipeline) as found:
+        yield found
 
 
 @pytest.fixture
-def gateway(house: House, tmp_path: Path) -> Iterator[Gateway]:
-    """A real Envoy in front of the stub."""
+def gateway(released: House, tmp_path: Path) -> Iterator[Gateway]:
+    """A real Envoy in front of the stub, and an agent that serves both."""
     port = free_ports("127.0.0.1", {"gateway": 0})["gateway"]
-    running = Gateway(tmp_path / "gateway", port, house.stub.url)
+    running = Gateway(tmp_path / "gateway", port, released.stub.url)
+    released.start_agent(running)
     yield running
+    released.stop_agent()
     running.end()
+
+
+def events(pipeline: str, kind: str) -> list[Any]:
+    """Return the extras of an asset's events, oldest first."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = (
+        select(AssetEvent.extra)
+        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+        .where(AssetModel.uri == f"retune://{pipeline}/{kind}")
+        .order_by(AssetEvent.id)
+    )
+    with create_session() as session:
+        return list(session.scalars(query))
 
 
 def _write_project(project: Path, name: str) -> None:
@@ -211,7 +262,10 @@ def _write_project(project: Path, name: str) -> None:
     for folder in ("pipelines", "data", "expectations"):
         (include / folder).mkdir(parents=True)
     rows = [
-        {"text": f"Number {number}: please look at my {word}, reference {number * 7919 % 1000}", "queue": queue}
+        {
+            "text": f"Number {number}: please look at my {word}, reference {number * 7919 % 1000}",
+            "queue": queue,
+        }
         for number in range(80)
         for queue, word in _WORDS.items()
     ]
@@ -220,7 +274,10 @@ def _write_project(project: Path, name: str) -> None:
         "name": "rows",
         "expectations": [
             {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10}},
-            {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "queue", "value_set": [*_WORDS]}},
+            {
+                "type": "expect_column_values_to_be_in_set",
+                "kwargs": {"column": "queue", "value_set": [*_WORDS]},
+            },
         ],
     }
     (include / "expectations" / "rows.json").write_text(json.dumps(suite))

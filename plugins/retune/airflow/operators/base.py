@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperator, Context, XComArg
+from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
 
 from retune.airflow import configuration
 from retune.artifacts import Artifacts
@@ -39,7 +40,9 @@ class RetuneOperator(BaseOperator):
 
     def read(self, value: Any, context: Context) -> Any:
         """Return an input's plain JSON: what the task behind an XComArg returned, or the value itself."""
-        return value.resolve(context) if isinstance(value, XComArg) else value
+        found = value.resolve(context) if isinstance(value, XComArg) else value
+        # A mapped task's results come lazily, one request each, and the end is found by an error.
+        return list(found[:]) if isinstance(found, LazyXComSequence) else found
 
     def frozen(self, digest: Any, context: Context) -> PipelineSpec:
         """Return the spec that the run froze."""

@@ -123,8 +123,6 @@ class ChooseCandidate(_Judging):
             run_id = context["run_id"]
             report = self.ask(contender, model, dataset.validation, "validation", spec, dataset, run_id)
             self.let_go(spec, run_id, name)
-            score = report.metrics[spec.gate.metric]
-            self.log.info("%s: %s %.3f on the validation set", name, spec.gate.metric, score.value)
             reports.append(report)
         return choose(reports, spec)
 
@@ -155,17 +153,6 @@ class Evaluate(_Judging):
         context["title"] = contender.name  # type: ignore[typeddict-unknown-key]
         model = Model.from_json(entry["model"]) if entry["model"] else None
         report = self.ask(contender, model, dataset.held_out, "held_out", spec, dataset, context["run_id"])
-        score = report.metrics[spec.gate.metric]
-        self.log.info(
-            "%s: %s %.3f, between %.3f and %.3f; n %d, %d without an answer",
-            contender.name,
-            spec.gate.metric,
-            score.value,
-            score.low,
-            score.high,
-            report.n,
-            report.failed,
-        )
         return report.to_json()
 
 
@@ -235,12 +222,17 @@ class ReleaseWinner(RetuneOperator):
         decision = Decision.from_json(self.read(self.decision, context))
         if decision.verdict is not Verdict.PROMOTE:
             raise AirflowSkipException(f"{decision.verdict}: {decision.reason}")
+        winner = candidate(self.read(self.entries, context))
         with self.db.write() as tx:
+            newest = releases.newest(tx, self.pipeline)
+            if newest and newest.model.digest == winner.digest and newest.dag_run_id != context["run_id"]:
+                # It waits to be rolled out, or someone took it off; another number would not change that.
+                raise AirflowSkipException(f"release {newest.number} is this very model")
             release = releases.create(
                 tx,
                 self.pipeline,
                 decision.spec_digest,
-                candidate(self.read(self.entries, context)),
+                winner,
                 Dataset.from_json(self.read(self.dataset, context)).digest,
                 decision.reports["candidate"],
                 decision,

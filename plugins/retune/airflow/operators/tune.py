@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
 
 from retune.airflow.links import MLflowRun, ValidationPage
 from retune.airflow.operators.base import RetuneOperator, now
@@ -103,17 +104,20 @@ class FineTune(RetuneOperator):
         super().__init__(**kwargs)
         self.recipe = recipe
         self.dataset = dataset
+        self._running: tuple[Recipe, Dataset, Context] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job to its end; raises BackendError where it fails."""
         from retune.backends.jobs import run_job
 
         recipe = Recipe.from_json(self.read(self.recipe, context))
+        dataset = Dataset.from_json(self.read(self.dataset, context))
         # Read by the task's map_index_template.
         context["title"] = recipe.title  # type: ignore[typeddict-unknown-key]
+        self._running = recipe, dataset, context
         model = run_job(
             recipe,
-            Dataset.from_json(self.read(self.dataset, context)),
+            dataset,
             db=self.db,
             artifacts=self.artifacts,
             settings=self.settings,
@@ -122,3 +126,30 @@ class FineTune(RetuneOperator):
         )
         self.page = model.tracking_url
         return model.to_json()
+
+    def on_kill(self) -> None:
+        """Cancel the job if someone ended the task; leave it to the next try if only the worker stops.
+
+        Airflow sends the same signal for both, but only in the first case is the task's state not
+        `running` any more. A job that goes on is adopted by its key, so it is never lost nor run twice.
+        """
+        if self._running is None:
+            return
+        recipe, dataset, context = self._running
+        if _state(context) == "running":
+            raise AirflowException("the worker stops; the training goes on and the next try adopts it")
+        from retune.backends.jobs import cancel_job
+
+        cancelled = cancel_job(
+            recipe, dataset, db=self.db, artifacts=self.artifacts, settings=self.settings, now=now()
+        )
+        self.log.info("the task was ended from outside: %s", "job cancelled" if cancelled else "no job ran")
+
+
+def _state(context: Context) -> str:
+    """Return the state that Airflow has for this very task instance; `running` where it cannot say."""
+    ti = context["ti"]
+    states = ti.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    return str(next(iter(states.get(ti.run_id, {}).values()), "running"))

@@ -1,0 +1,226 @@
+"""The DAGs from end to end: real tasks, trainer, agent and Envoy; a stub in vLLM's place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from retune.monitoring.capture import read_window
+from retune.records import JobStatus, Release
+from retune.state import drift, jobs, ledger, placements, releases, replicas, routes
+from tests.dags.conftest import FirstRun, House, clueless, events, skilled, states
+from tests.unit.serving.builders import stored_model, until
+from tests.unit.serving.conftest import Gateway
+
+DEPLOYED = ["plan_rollout", "load_everywhere", "route_traffic", "verify"]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def live(house: House) -> int | None:
+    """Return the number of the release that the alias leads to."""
+    with house.db.read() as tx:
+        release = releases.live(tx, house.spec.deploy.alias)
+    return release.number if release else None
+
+
+def all_releases(house: House) -> list[Release]:
+    with house.db.read() as tx:
+        return releases.list_all(tx, house.pipeline)
+
+
+def job_folders(house: House) -> list[Path]:
+    return sorted(path for path in house.settings.jobs.iterdir() if path.is_dir())
+
+
+def another_release(house: House, tmp_path: Path) -> Release:
+    """Release the same evidence with another model."""
+    [first] = all_releases(house)
+    model = stored_model(house.artifacts, tmp_path / "another")
+    model = model.model_copy(update={"base_model": first.model.base_model})
+    with house.db.write() as tx:
+        return releases.create(
+            tx,
+            house.pipeline,
+            first.spec_digest,
+            model,
+            first.dataset_digest,
+            first.report,
+            first.decision,
+            "another run",
+            now(),
+        )
+
+
+def test_a_candidate_that_earns_it_is_released_once(first_run: FirstRun, released: House) -> None:
+    found = states(first_run.run)
+    assert set(found.values()) == {"success"}
+    assert [task for task in found if task.startswith(("fine_tune", "evaluate"))] == [
+        "evaluate[0]",
+        "evaluate[1]",
+        "fine_tune[0]",
+    ]
+    titles = {ti.rendered_map_index for ti in first_run.run.get_task_instances() if ti.map_index >= 0}
+    assert titles == {"local tiny sft #1", "base", "candidate"}
+    assert first_run.events == [{"release": 1}]
+    [release] = all_releases(released)
+    assert (release.number, release.dag_run_id) == (1, first_run.run.run_id)
+    assert release.report.metrics["accuracy"].value == 1.0
+    with released.db.read() as tx:
+        assert [entry.event for entry in ledger.entries(tx, released.pipeline)] == ["released"]
+        assert placements.wanted(tx, "vllm_test", now()) == []
+    assert live(released) is None
+
+
+def test_the_same_run_again_trains_nothing_and_releases_nothing(released: House) -> None:
+    folders, before = job_folders(released), len(events(released.pipeline, "release"))
+    released.start_agent()
+    found = states(released.run("tune"))
+    assert found.pop("release_winner") == "skipped"
+    assert set(found.values()) == {"success"}
+    assert job_folders(released) == folders
+    assert len(all_releases(released)) == 1
+    assert len(events(released.pipeline, "release")) == before
+
+
+def test_a_candidate_that_does_not_earn_it_changes_nothing(released: House) -> None:
+    released.stub.answer = clueless
+    before = len(events(released.pipeline, "release"))
+    released.start_agent()
+    found = states(released.run("tune"))
+    assert found["decide"] == "success"
+    assert found["release_winner"] == "skipped"
+    assert len(all_releases(released)) == 1
+    assert len(events(released.pipeline, "release")) == before
+    assert live(released) is None
+
+
+def test_recipes_compete_on_validation_and_one_that_fails_stops_no_other(released: House) -> None:
+    [first] = all_releases(released)
+    recipe = (
+        "  - {backend: local, base_model: models/tiny, epochs: 1, max_length: 160, lora: {r: 4, alpha: 8}}\n"
+    )
+    better, broken = recipe.replace("epochs: 1", "epochs: 2"), recipe.replace("160", "16")
+    released.file.write_text(released.file.read_text().replace(recipe, recipe + better + broken))
+    released.stub.answer = lambda model, prompt: (
+        clueless(model, prompt) if model == first.model.digest else skilled(model, prompt)
+    )
+    released.start_agent()
+    dag = released.dag("tune")
+    dag.get_task("fine_tune").partial_kwargs["retries"] = 0
+    found = states(dag.test())
+    assert [found[f"fine_tune[{index}]"] for index in range(3)] == ["success", "success", "failed"]
+    assert found["choose_candidate"] == found["release_winner"] == "success"
+    second = all_releases(released)[-1]
+    assert (second.number, second.model.recipe_index) == (2, 1)
+    asked = [model for path, model in released.stub.calls if path == "/v1/chat/completions"]
+    held_out, validation = 96, 48
+    assert asked.count(first.model.digest) == validation
+    assert asked.count(second.model.digest) == validation + held_out
+
+
+def test_no_recipe_that_succeeds_is_no_candidate(released: House) -> None:
+    text = released.file.read_text()
+    released.file.write_text(text.replace("max_length: 160", "max_length: 16"))
+    dag = released.dag("tune")
+    dag.get_task("fine_tune").partial_kwargs["retries"] = 0
+    found = states(dag.test())
+    assert found["fine_tune[0]"] == "failed"
+    assert found["choose_candidate"] == "upstream_failed"
+    assert len(all_releases(released)) == 1
+
+
+def test_deploy_leads_the_alias_to_the_release_and_then_has_nothing_to_do(
+    released: House, gateway: Gateway
+) -> None:
+    [release] = all_releases(released)
+    found = states(released.run("deploy"))
+    assert found == dict.fromkeys(DEPLOYED, "success")
+    assert live(released) == 1
+    assert gateway.ask(released.pipeline, "my invoice").json()["model"] == release.model.digest
+    again = states(released.run("deploy"))
+    assert again == dict.fromkeys(DEPLOYED, "skipped")
+
+
+def test_a_release_that_does_not_answer_is_rolled_back(
+    released: House, gateway: Gateway, tmp_path: Path
+) -> None:
+    assert set(states(released.run("deploy")).values()) == {"success"}
+    second = another_release(released, tmp_path)
+    alias = released.spec.deploy.alias
+
+    def dies_once_routed(model: str, prompt: str) -> str:
+        with released.db.read() as tx:
+            [agent] = replicas.live(tx, "vllm_test", now())
+        if model == second.model.digest and agent.routes.get(alias, 0) >= 2:
+            raise ConnectionAbortedError
+        return skilled(model, prompt)
+
+    released.stub.answer = dies_once_routed
+    found = states(released.run("deploy"))
+    assert [found[task] for task in DEPLOYED] == ["success", "success", "success", "failed"]
+    assert live(released) == 1
+    [first, _] = all_releases(released)
+    assert gateway.ask(alias, "my invoice").json()["model"] == first.model.digest
+    with released.db.read() as tx:
+        last = ledger.entries(tx, released.pipeline)[-1]
+        assert [route.version for route in routes.history(tx, alias)] == [3, 2, 1]
+    assert last.event == "rollback" and last.actor.startswith(f"airflow {released.pipeline}.deploy")
+
+    assert set(states(released.run("deploy")).values()) == {"skipped"}
+    released.stub.answer = skilled
+    assert set(states(released.run("deploy", release=2)).values()) == {"success"}
+    assert live(released) == 2
+
+
+def test_a_release_that_no_replica_can_load_never_gets_traffic(
+    released: House, gateway: Gateway, tmp_path: Path
+) -> None:
+    assert set(states(released.run("deploy")).values()) == {"success"}
+    another_release(released, tmp_path)
+    released.stub.max_rank = 2
+    found = states(released.run("deploy"))
+    assert [found[task] for task in DEPLOYED] == ["success", "failed", "upstream_failed", "upstream_failed"]
+    assert live(released) == 1
+
+
+def test_watch_says_nothing_before_there_is_something_to_say(released: House, gateway: Gateway) -> None:
+    assert states(released.run("watch")) == {"check_drift": "skipped", "raise_drift": "skipped"}
+    released.run("deploy")
+    before = len(events(released.pipeline, "drift"))
+    assert states(released.run("watch")) == {"check_drift": "success", "raise_drift": "skipped"}
+    with released.db.read() as tx:
+        report = drift.last(tx, released.pipeline)
+    assert report is not None and not report.drifted and "only 0 of 20 requests" in report.reason
+    assert len(events(released.pipeline, "drift")) == before
+
+
+def test_watch_wakes_tune_once_when_the_traffic_has_moved(released: House, gateway: Gateway) -> None:
+    released.run("deploy")
+    for number in range(60):
+        answer = gateway.ask(released.pipeline, f"WHY is app {number} crash crash crash since update?!")
+        assert answer.status_code == httpx.codes.OK
+
+    def shipped() -> bool:
+        window = read_window(released.settings.captured_url, released.pipeline, 1, LONG_AGO, 1000)
+        return len(window) == 60
+
+    until(shipped, "the traffic is captured")
+    before = len(events(released.pipeline, "drift"))
+    assert set(states(released.run("watch")).values()) == {"success"}
+    assert len(events(released.pipeline, "drift")) == before + 1
+    assert states(released.run("watch")) == {"check_drift": "success", "raise_drift": "skipped"}
+    assert len(events(released.pipeline, "drift")) == before + 1
+
+
+def test_the_state_knows_the_one_job(released: House) -> None:
+    [release] = all_releases(released)
+    with released.db.read() as tx:
+        row = jobs.get(tx, release.model.job_key)
+    assert row is not None and row.status is JobStatus.SUCCEEDED
+    assert [path.name for path in job_folders(released)] == [release.model.job_key]
