@@ -48,25 +48,28 @@ def check(path: Path, settings: Settings, console: Console) -> None:
         artifacts = Artifacts(throwaway.artifacts_url)
         db = Database(throwaway.state_url)
         db.migrate()
+        now = datetime.now(UTC)
         try:
             dataset = prepare(
                 spec,
                 settings=throwaway,
                 db=db,
                 artifacts=artifacts,
-                now=datetime.now(UTC),
+                now=now,
                 report=lambda line: _say(console, line),
             )
             _print(spec, dataset, artifacts, console)
         finally:
-            _keep_page(spec.pipeline, settings.home / "checks", db, artifacts, console)
+            _keep_page(spec.pipeline, settings.home / "checks", db, artifacts, now, console)
             db.engine.dispose()
 
 
-def _keep_page(pipeline: str, folder: Path, db: Database, artifacts: Artifacts, console: Console) -> None:
+def _keep_page(
+    pipeline: str, folder: Path, db: Database, artifacts: Artifacts, now: datetime, console: Console
+) -> None:
     """Keep Great Expectations' page, also and above all where it says what is wrong."""
     with db.read() as tx:
-        page = artifacts_index.latest(tx, pipeline, "validation")
+        page = artifacts_index.newest(tx, pipeline, "validation", now)
     if page:
         target = folder / f"{pipeline}.html"
         write_atomically(target, artifacts.get_bytes(page.digest))

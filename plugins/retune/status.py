@@ -71,20 +71,17 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
     spec = specs.latest(tx, pipeline)
     assert spec is not None
     route = routes.get(tx, spec.deploy.alias)
-    live = None
-    if route:
-        live = releases.get(tx, pipeline, max(route.targets, key=lambda target: target.weight).release)
     last = drift.last(tx, pipeline)
     back = _last_rollback(tx, pipeline, route)
     return PipelineStatus(
         pipeline=pipeline,
-        live=live,
+        live=releases.live(tx, spec.deploy.alias),
         how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
         drift=f"{'moved' if last.drifted else 'quiet'}: {last.reason}" if last else "",
         waits=(
             *_training(tx, pipeline),
-            *_newer_release(tx, pipeline, live, back),
+            *_release(tx, pipeline),
             *_serving(tx, spec, route, now),
         ),
     )
@@ -99,24 +96,17 @@ def _training(tx: Connection, pipeline: str) -> list[str]:
 
 def _last_rollback(tx: Connection, pipeline: str, route: Route | None) -> ledger.Entry | None:
     """Return the entry of the rollback that the route in force comes from, if it does."""
-    entries = ledger.entries(tx, pipeline)
-    for entry in reversed(entries):
+    for entry in reversed(ledger.entries(tx, pipeline)):
         if route and entry.detail.get("version") == route.version:
             return entry if entry.event == "rollback" else None
     return None
 
 
-def _newer_release(
-    tx: Connection, pipeline: str, live: Release | None, back: ledger.Entry | None
-) -> list[str]:
-    newest = releases.newest(tx, pipeline)
-    if newest is None:
+def _release(tx: Connection, pipeline: str) -> list[str]:
+    if releases.newest(tx, pipeline) is None:
         return ["a first release: none has passed the gate"]
-    if back and newest.created_at < back.at:
-        return []
-    if live is None or newest.number > live.number:
-        return [f"release {newest.number} to be deployed"]
-    return []
+    waiting = releases.waiting(tx, pipeline)
+    return [f"release {waiting.number} to be deployed"] if waiting else []
 
 
 def _serving(tx: Connection, spec: PipelineSpec, route: Route | None, now: datetime) -> list[str]:

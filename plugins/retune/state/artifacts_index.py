@@ -41,10 +41,3 @@ def newest(tx: Connection, pipeline: str, kind: str, since: datetime) -> Artifac
     )
     record = tx.execute(query.limit(1)).scalar()
     return None if record is None else Artifact.model_validate(record)
-
-
-def latest(tx: Connection, pipeline: str, kind: str) -> Artifact | None:
-    """Return the pipeline's newest artifact of a kind, or None."""
-    query = select(artifacts.c.record).where(artifacts.c.pipeline == pipeline, artifacts.c.kind == kind)
-    record = tx.execute(query.order_by(artifacts.c.at.desc()).limit(1)).scalar()
-    return None if record is None else Artifact.model_validate(record)

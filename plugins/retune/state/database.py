@@ -71,6 +71,9 @@ class Database:
         """Raise StateError unless the database answers and has this version's schema."""
         from alembic.script import ScriptDirectory
 
+        file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        if file and not Path(file).exists():  # opening it would make an empty one
+            raise StateError(f"{self} does not exist", "run `retune migrate`")
         head = ScriptDirectory.from_config(_alembic()).get_current_head()
         with self.read() as tx:
             if not inspect(tx).has_table("alembic_version"):

@@ -51,8 +51,12 @@ def test_migrations_make_the_tables_that_the_code_uses(db: Database) -> None:
 def test_an_unmigrated_or_unreachable_database_is_said(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="retune migrate"):
         Database(f"sqlite:///{tmp_path / 'empty.db'}").check()
-    with pytest.raises(StateError, match="failed"):
-        Database(f"sqlite:///{tmp_path / 'no folder' / 'state.db'}").check()
+    assert not (tmp_path / "empty.db").exists()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StateError, match="has no tables -> run `retune migrate`"):
+        Database(f"sqlite:///{tmp_path / 'empty.db'}").check()
+    with pytest.raises(StateError, match="failed"), Database(f"sqlite:///{tmp_path / 'no'}/x.db").read():
+        pass
 
 
 def test_a_secret_in_the_url_is_not_shown() -> None:

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retune import __version__
+from retune.cli import app, main
+from retune.settings import Settings
+from retune.state.database import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = """\
+version: 1
+pipeline: tickets
+data:
+  sources: [rows.jsonl]
+  columns: {prompt: text, completion: queue}
+  expectations: suite.json
+  min_examples: 30
+recipes: [{base_model: base}]
+evaluation: {endpoint: vllm}
+deploy: {endpoint: vllm, alias: tickets}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one sound pipeline, and no Airflow."""
+    folder = tmp_path / "include" / "pipelines"
+    folder.mkdir(parents=True)
+    (folder / "tickets.yaml").write_text(SPEC)
+    rows = [{"text": f"ticket {n}", "queue": "billing" if n % 2 else "shipping"} for n in range(60)]
+    rows += [{"text": "", "queue": "billing"}, rows[0]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "suite.json").write_text('{"expectations": []}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETUNE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("RETUNE_HOME", str(tmp_path / ".retune"))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    return tmp_path
+
+
+def retune(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["retune", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_check_shows_what_would_be_trained_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "check", "include/pipelines/tickets.yaml") == 0
+    said = capfd.readouterr().out
+    cells = {
+        tuple(part.strip() for part in line.split("│")[1:-1]) for line in said.splitlines() if "│" in line
+    }
+    assert {("read", "62"), ("dropped: empty", "1"), ("dropped: duplicate", "1")} <= cells
+    assert {row[0] for row in cells} >= {"billing", "shipping", "train", "validation", "held-out"}
+    assert "tickets can run" in said
+    assert (project / ".retune" / "checks" / "tickets.html").stat().st_size > 1000
+    assert not (project / ".retune" / "state.db").exists(), "a check left something in the state"
+
+
+def test_check_lists_all_problems_without_a_traceback(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad = project / "bad.yaml"
+    bad.write_text(SPEC.replace("version: 1", "version: 2").replace("rows.jsonl", "rows.jsonl, 7"))
+    assert retune(monkeypatch, "check", "bad.yaml") == 1
+    said = capfd.readouterr().err
+    assert "bad.yaml:1: version" in said and "bad.yaml:4: data.sources.1" in said
+    assert "Traceback" not in said
+
+
+def test_check_says_which_rows_are_bad(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (project / "rows.jsonl").open("a") as rows:
+        rows.write("{broken\n")
+    assert retune(monkeypatch, "check", "include/pipelines/tickets.yaml") == 1
+    assert "rows.jsonl:63" in capfd.readouterr().err
+
+
+def test_migrate_makes_the_stores_and_status_reads_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "status") == 1
+    assert "run `retune migrate`" in capfd.readouterr().err
+    for _ in range(2):
+        assert retune(monkeypatch, "migrate") == 0
+    assert retune(monkeypatch, "status") == 0
+    assert "No pipeline has run yet" in capfd.readouterr().out
+    assert not (project / "airflow").exists(), "Airflow was asked where it is not in use"
+
+
+def test_rollback_without_a_release_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Database(Settings.load().state_url).migrate()
+    assert retune(monkeypatch, "rollback", "tickets") == 1
+    assert "tickets has no release" in capfd.readouterr().err
+
+
+def test_no_project_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RETUNE_PROJECT")
+    monkeypatch.chdir(tmp_path)
+    assert retune(monkeypatch, "status") == 1
+    assert "set RETUNE_PROJECT" in capfd.readouterr().err
+
+
+def test_schema_writes_the_schema(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert retune(monkeypatch, "schema") == 0
+    assert (project / "docs/spec.schema.json").read_bytes() == (ROOT / "docs/spec.schema.json").read_bytes()
+
+
+def test_every_command_has_help_and_a_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    wanted = "check doctor migrate serve agent status rollback demo e2e schema version"
+    assert names == set(wanted.split())
+    assert retune(monkeypatch, "version") == 0
+    assert capfd.readouterr().out.strip() == __version__
+    assert all(
+        (command.callback.__doc__ or "").strip() for command in app.registered_commands if command.callback
+    )
+
+
+def test_the_installed_command_starts_light() -> None:
+    """`retune --help` loads no heavy library."""
+    command = shutil.which("retune", path=str(Path(sys.executable).parent))
+    assert command, "the project is not installed: make setup"
+    program = (
+        "import sys; import retune.cli; heavy = {'torch', 'pandas', 'mlflow', 'openai', 'airflow', 'sklearn',"
+        "'great_expectations', 'evidently', 'transformers'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    assert subprocess.run([command, "--help"], capture_output=True).returncode == 0
