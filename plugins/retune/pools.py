@@ -19,7 +19,7 @@ def airflow_command() -> Path | None:
     command = Path(sys.executable).with_name("airflow")
     home = Path(os.environ.get("AIRFLOW_HOME") or Path.home() / "airflow")
     # Airflow writes a home where there is none: do not even ask it then.
-    return command if command.exists() and (home / "airflow.cfg").exists() else None
+    return command if command.exists() and home.is_dir() else None
 
 
 def read_pools(command: Path) -> dict[str, dict[str, str]] | None:
