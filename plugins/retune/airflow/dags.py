@@ -60,59 +60,66 @@ def _dag(pipeline: Pipeline, verb: str, **kwargs: Any) -> DAG:
 
 
 def _tune(pipeline: Pipeline) -> DAG:
-    events = data_asset(pipeline.name) | drift_asset(pipeline.name)
-    schedule: Any = events
-    if pipeline.spec:
-        at = pipeline.spec.schedule
-        # By default, to unpause a DAG would start the training that the last date has missed.
-        cron = CronTriggerTimetable(at.cron, timezone=at.timezone, run_immediately=timedelta())
-        schedule = AssetOrTimeSchedule(timetable=cron, assets=events)
-    with _dag(pipeline, "tune", schedule=schedule) as dag:
-        name = pipeline.name
+    name = pipeline.name
+    with _dag(pipeline, "tune", schedule=_tune_schedule(pipeline)) as dag:
         freeze = FreezeSpec(task_id="freeze_spec", pipeline=name)
         spec = freeze.output
         prepare = PrepareData(task_id="prepare_data", pipeline=name, spec=spec)
-        dataset = prepare.output
         resolve = ResolveRecipes(task_id="resolve_recipes", pipeline=name, spec=spec)
         tune = FineTune.partial(
             task_id="fine_tune",
             pipeline=name,
-            dataset=dataset,
+            dataset=prepare.output,
             pool=GPU,
             retries=2,
             retry_delay=timedelta(seconds=30),
             map_index_template="{{ title }}",
         ).expand(recipe=resolve.output)
-        choose = ChooseCandidate(
-            task_id="choose_candidate",
-            pipeline=name,
-            spec=spec,
-            dataset=dataset,
-            models=tune.output,
-            # One recipe that fails does not stop the others.
-            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
-        )
-        evaluate = Evaluate.partial(
-            task_id="evaluate", pipeline=name, spec=spec, dataset=dataset, map_index_template="{{ title }}"
-        ).expand(entry=choose.output)
-        decide = Decide(
-            task_id="decide",
-            pipeline=name,
-            spec=spec,
-            dataset=dataset,
-            entries=choose.output,
-            reports=evaluate.output,
-        )
-        release = ReleaseWinner(
-            task_id="release_winner",
-            pipeline=name,
-            dataset=dataset,
-            entries=choose.output,
-            decision=decide.output,
-            outlets=[release_asset(name)],
-        )
-        chain(freeze, prepare, resolve, tune, choose, evaluate, decide, release)
+        chain(freeze, prepare, resolve, tune, *_judge(name, spec, prepare.output, tune.output))
     return dag
+
+
+def _tune_schedule(pipeline: Pipeline) -> Any:
+    events = data_asset(pipeline.name) | drift_asset(pipeline.name)
+    if not pipeline.spec:
+        return events
+    at = pipeline.spec.schedule
+    # By default, to unpause a DAG would start the training that the last date has missed.
+    cron = CronTriggerTimetable(at.cron, timezone=at.timezone, run_immediately=timedelta())
+    return AssetOrTimeSchedule(timetable=cron, assets=events)
+
+
+def _judge(name: str, spec: Any, dataset: Any, models: Any) -> list[Any]:
+    """The second half of tuning: from trained models to a release."""
+    choose = ChooseCandidate(
+        task_id="choose_candidate",
+        pipeline=name,
+        spec=spec,
+        dataset=dataset,
+        models=models,
+        # One recipe that fails does not stop the others.
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+    )
+    evaluate = Evaluate.partial(
+        task_id="evaluate", pipeline=name, spec=spec, dataset=dataset, map_index_template="{{ title }}"
+    ).expand(entry=choose.output)
+    decide = Decide(
+        task_id="decide",
+        pipeline=name,
+        spec=spec,
+        dataset=dataset,
+        entries=choose.output,
+        reports=evaluate.output,
+    )
+    release = ReleaseWinner(
+        task_id="release_winner",
+        pipeline=name,
+        dataset=dataset,
+        entries=choose.output,
+        decision=decide.output,
+        outlets=[release_asset(name)],
+    )
+    return [choose, evaluate, decide, release]
 
 
 def _deploy(pipeline: Pipeline) -> DAG:

@@ -50,14 +50,14 @@ class VllmStub:
         self.stopped = threading.Event()
         stub = self
 
-        class Handler(_Handler):
+        class Answers(_Answers):
             server_of = stub
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 256
 
-        self.http = Server(("127.0.0.1", port), Handler)
+        self.http = Server(("127.0.0.1", port), Answers)
         self._thread = threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -79,7 +79,7 @@ class VllmStub:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Answers(BaseHTTPRequestHandler):
     server_of: VllmStub
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
