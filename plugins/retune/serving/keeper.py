@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retune.errors import EndpointError
-from retune.serving.processes import Book, end_group
+from retune.serving.processes import GRACE_S, Book, end_group
 
 _TICK_S = 0.1
 _STEADY_S = 60.0
@@ -78,7 +78,8 @@ class Keeper:
                     why = self._watch(process)
                 finally:
                     self.pid = None
-                    end_group(process.pid, process)
+                    # Asked politely only where all ends: what died or hangs would not listen.
+                    end_group(process.pid, process, GRACE_S if self._stop.is_set() else 0.0)
                 if self._stop.is_set():
                     return
                 if not self._was_ready:

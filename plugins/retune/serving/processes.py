@@ -21,7 +21,7 @@ import psutil
 from retune.artifacts import write_atomically
 from retune.errors import EndpointError
 
-_GRACE_S = 10.0
+GRACE_S = 10.0
 
 
 class Book:
@@ -83,7 +83,7 @@ def members(group: int) -> list[int]:
     return found
 
 
-def end_group(group: int, leader: subprocess.Popen[bytes] | None = None, grace_s: float = _GRACE_S) -> None:
+def end_group(group: int, leader: subprocess.Popen[bytes] | None = None, grace_s: float = GRACE_S) -> None:
     """End every process of a group: asked first, then killed.
 
     Args:

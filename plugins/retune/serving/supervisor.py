@@ -28,7 +28,6 @@ from retune.settings import Settings
 from retune.state import replicas
 from retune.state.database import Database
 
-_PROBE_TIMEOUT_S = 10.0
 _STALE_S = 60.0
 _LOCAL = "127.0.0.1"
 
@@ -43,6 +42,7 @@ def serve(
     vllm_port: int = 0,
     max_model_len: int | None = None,
     start_timeout_s: float = 900.0,
+    probe_timeout_s: float = 10.0,
     report: Callable[[str], None] = print,
     stop: threading.Event | None = None,
 ) -> None:
@@ -59,6 +59,8 @@ def serve(
         vllm_port: vLLM's port; 0 takes a free one.
         max_model_len: Context in tokens; by default what the model can, at most 4,096.
         start_timeout_s: Longest wait for vLLM to come up.
+        probe_timeout_s: Three completions in a row that take longer, while vLLM makes no token at all,
+            mean that it hangs.
         report: Takes one line when something happens.
         stop: Set it to end; signals set it too.
 
@@ -78,7 +80,7 @@ def serve(
                 report(f"{name} was left over from an earlier start and is ended")
             vllm = free_ports(_LOCAL, {"vLLM server": vllm_port})
             ports = {**vllm, **free_ports(host, {"gateway": gateway_port})}
-            house = _House(settings, endpoint, base_model, host, ports, report)
+            house = _House(settings, endpoint, base_model, host, ports, probe_timeout_s, report)
             house.run(book, stop, max_model_len, start_timeout_s)
     except filelock.Timeout:
         raise EndpointError(f"another `retune serve` runs in {settings.home}", "end it first") from None
@@ -94,6 +96,7 @@ class _House:
         base_model: str,
         host: str,
         ports: dict[str, int],
+        probe_timeout_s: float,
         report: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -101,6 +104,7 @@ class _House:
         self._base_model = base_model
         self._host = host
         self._ports = ports
+        self._probe_timeout_s = probe_timeout_s
         self._report = report
         self._keepers: list[Keeper] = []
         self._writing = threading.Lock()
@@ -150,7 +154,7 @@ class _House:
     def _probe_vllm(self) -> None:
         """A completion must come; one that only waits behind others which do come is no fault."""
         try:
-            self._vllm.probe(self._base_model, _PROBE_TIMEOUT_S)
+            self._vllm.probe(self._base_model, self._probe_timeout_s)
         except EndpointError:
             made = self._vllm.tokens_made()
             if made <= self._tokens:
