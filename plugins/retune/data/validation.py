@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retune.data.intake import SourceRow
 from retune.errors import DataError, Problem
+
+# The page's scripts and styles come from the web, which the page may not reach where it is served.
+_FROM_THE_WEB = re.compile(r"<script.*?</script>|<link[^>]*>|<footer>.*?</footer>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ def _page(result: Any) -> bytes:
         item.result = _escaped(item.result)
         item.exception_info = _escaped(item.exception_info)
     view: Any = DefaultJinjaPageView()
-    return str(view.render(ValidationResultsPageRenderer().render(result))).encode("utf-8", "replace")
+    page = str(view.render(ValidationResultsPageRenderer().render(result)))
+    style = (Path(__file__).parent / "validation_page.css").read_text()
+    page = _FROM_THE_WEB.sub("", page).replace("</head>", f"<style>{style}</style></head>", 1)
+    return page.encode("utf-8", "replace")
 
 
 def _escaped(value: Any) -> Any:

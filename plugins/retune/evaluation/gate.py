@@ -170,15 +170,13 @@ def _compare(
         pairs.count((False, False)),
         spec.gate.confidence,
     )
+    aim = f"gain more than {100 * threshold:.1f}" if rule == "beats" else f"lose less than {-100 * threshold:.1f}"
     if low > threshold:
-        verdict, word = Verdict.PROMOTE, "shown"
+        verdict, finding = Verdict.PROMOTE, f"shown to {aim}"
     elif high <= threshold:
-        verdict, word = Verdict.REJECT, "shown not to hold"
+        verdict, finding = Verdict.REJECT, f"shown not to {aim}"
     else:
-        verdict, word = Verdict.INCONCLUSIVE, "not settled"
-    wanted = (
-        f"a gain over {100 * threshold:.1f}" if rule == "beats" else f"a loss under {-100 * threshold:.1f}"
-    )
+        verdict, finding = Verdict.INCONCLUSIVE, f"whether it would {aim} is not settled"
     return Check(
         name=f"{rule} {name}",
         verdict=verdict,
@@ -190,6 +188,6 @@ def _compare(
         sentence=(
             f"Candidate against {name}: {100 * value:+.1f} points of {spec.gate.metric} "
             f"[{100 * low:+.1f}, {100 * high:+.1f}] on {len(pairs)} examples; "
-            f"{wanted} points is {word}."
+            f"{finding}."
         ),
     )
