@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,9 +47,9 @@ def test_rendering_is_pure_and_reads_back(tmp_path: Path) -> None:
 
 def test_weights_share_the_traffic(envoy: Gateway) -> None:
     envoy.lead(route((1, ONE, 75), (2, TWO, 25), version=2))
-    seen = Counter(envoy.ask("tickets").json()["model"] for _ in range(400))
-    assert 240 < seen[ONE] < 360
-    assert seen[ONE] + seen[TWO] == 400
+    seen = Counter(envoy.ask("tickets").json()["model"] for _ in range(200))
+    assert 110 < seen[ONE] < 190
+    assert seen[ONE] + seen[TWO] == 200
     envoy.lead(route((1, ONE, 0), (2, TWO, 100), version=3))
     assert {envoy.ask("tickets").json()["model"] for _ in range(20)} == {TWO}
     envoy.lead(route((1, ONE, 100), version=4))
@@ -109,7 +107,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.dictionaries(st.text(alphabet=st.characters(codec="utf-8")).map("x".__add__), JSON, max_size=3),
     after=st.dictionaries(st.text(alphabet=st.characters(codec="utf-8")).map("y".__add__), JSON, max_size=3),
@@ -232,24 +230,3 @@ def test_a_dead_replica_is_said_in_openais_shape(envoy: Gateway) -> None:
         assert envoy.ask("tickets").json()["error"]["type"] == "server_error"
     finally:
         envoy.lead(route((1, ONE, 100), version=9))
-
-
-def test_flips_under_load_lose_no_request(envoy: Gateway, stub: VllmStub) -> None:
-    flips, total = 4, 2_000
-    sent = threading.Semaphore(0)
-
-    def one(client: httpx.Client) -> tuple[int, str]:
-        answer = client.post("/v1/chat/completions", json={"model": "tickets", "messages": []})
-        sent.release()
-        return answer.status_code, answer.json()["model"]
-
-    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=envoy.url, timeout=30) as client:
-        answers = [pool.submit(one, client) for _ in range(total)]
-        for flip in range(flips):
-            for _ in range(total // (flips + 1)):
-                sent.acquire()
-            wanted = route((flip, (TWO, ONE)[flip % 2], 100), version=20 + flip)
-            gateway.publish(envoy.folder, gateway.render([wanted], [stub.url]))
-        seen = Counter(answer.result() for answer in answers)
-    assert set(seen) == {(200, ONE), (200, TWO)}
-    assert sum(seen.values()) == total

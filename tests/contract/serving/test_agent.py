@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from retune.serving import rollout
 from retune.serving.agent import run_agent
 from retune.serving.processes import free_ports
 from retune.settings import Settings
-from retune.state import ledger, placements, replicas, routes
+from retune.state import ledger, placements, replicas
 from retune.state.database import Database
 from retune.state.replicas import ReplicaState
 from retune.testing.vllm_stub import VllmStub
 from tests.unit.serving.builders import (
     ENDPOINT,
-    NOW,
     SPEC,
     adapter_files,
     stored_model,
@@ -274,44 +273,3 @@ def test_a_route_never_loses_its_model(host: Host, vllm: VllmStub, tmp_path: Pat
     rollout.wait_ready(other, ENDPOINT, db=host.db, timeout_s=20)
     end()
     assert set(vllm.adapters) == {champion, other}
-
-
-def test_waiting_says_what_is_missing(host: Host, tmp_path: Path) -> None:
-    db = host.db
-    with pytest.raises(EndpointError, match="no agent of endpoint 'vllm_default' is alive"):
-        rollout.wait_ready("sha256:x", ENDPOINT, db=db, timeout_s=0)
-    state = ReplicaState("host-9", ENDPOINT, "http://gone:1", "base")
-    with db.write() as tx:
-        replicas.report(tx, state, now())
-    with pytest.raises(EndpointError, match="agent 'host-9' still loads sha256:x"):
-        rollout.wait_ready("sha256:x", ENDPOINT, db=db, timeout_s=0)
-    with pytest.raises(EndpointError, match="no agent of endpoint 'vllm_default' runs a gateway"):
-        rollout.wait_routed("tickets", 1, ENDPOINT, db=db, timeout_s=0)
-    state = replace(state, healthy=False, gateway_url="http://gone:2", routes={"tickets": 1})
-    with db.write() as tx:
-        replicas.report(tx, state, now())
-    with pytest.raises(EndpointError, match="replica http://gone:1 does not answer"):
-        rollout.wait_ready("sha256:x", ENDPOINT, db=db, timeout_s=0)
-    with pytest.raises(EndpointError, match="follows version 1 of 'tickets', not 2"):
-        rollout.wait_routed("tickets", 2, ENDPOINT, db=db, timeout_s=0)
-    assert rollout.wait_routed("tickets", 1, ENDPOINT, db=db, timeout_s=0) == [state]
-
-
-def test_deploying_in_the_wrong_order_or_place_is_refused(host: Host, tmp_path: Path) -> None:
-    db = host.db
-    with pytest.raises(EndpointError, match="tickets has no release"):
-        rollout.rollback("tickets", "ana", db=db, now=NOW)
-    first, second = (
-        stored_release(db, stored_model(host.artifacts, tmp_path / name), name, tmp_path) for name in "ab"
-    )
-    with pytest.raises(EndpointError, match="nothing of tickets is live"):
-        rollout.rollback("tickets", "ana", db=db, now=NOW)
-    rollout.deploy(second, SPEC, db=db, now=NOW)
-    with pytest.raises(EndpointError, match="a later release than 1"):
-        rollout.deploy(first, SPEC, db=db, now=NOW)
-    stranger = second.model_copy(update={"pipeline": "other"})
-    with pytest.raises(EndpointError, match="alias 'tickets' belongs to pipeline 'tickets'"):
-        rollout.deploy(stranger, SPEC, db=db, now=NOW)
-    with db.read() as tx:
-        assert len(ledger.entries(tx)) == 1 and len(routes.history(tx, "tickets")) == 1
-        assert set(placements.purposes(tx, ENDPOINT)) == {"release:tickets:2"}
