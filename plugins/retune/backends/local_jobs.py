@@ -25,6 +25,8 @@ from retune.training.lease import is_alive
 # Freed memory stays with the process: giving it back at every step cost a fifth of the time.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
+_LEASE_WITHIN_S = 60
+
 
 class LocalBackend:
     """Runs `python -m retune.training` with the interpreter that the settings name.
@@ -69,6 +71,7 @@ class LocalBackend:
             self._write(folder, order)
         if folder.read_done() is None and not self._is_running(folder):
             self._start(folder)
+            self._await_lease(folder)
         return self._handle(order, folder)
 
     def find(self, order: Order) -> Job | None:
@@ -160,6 +163,17 @@ class LocalBackend:
             raise BackendError(
                 f"the trainer cannot be started: {error}", "see trainer_python in the settings"
             ) from error
+
+    def _await_lease(self, folder: JobFolder) -> None:
+        """Wait until others can see that somebody trains here, or until the trainer has ended."""
+        deadline = time.monotonic() + _LEASE_WITHIN_S
+        child = self._children[folder.path.name]
+        while child.poll() is None and not is_alive(Lease.read(folder), time.time()):
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    f"the trainer took no lease in {_LEASE_WITHIN_S} s", f"see {folder.log_file}"
+                )
+            time.sleep(0.02)
 
     def _is_running(self, folder: JobFolder) -> bool:
         child = self._children.get(folder.path.name)

@@ -73,10 +73,11 @@ def explain(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # safetensors and torch report a full disk as errors of their own.
-    if full or "No space left" in text or "PytorchStreamWriter failed" in text:
+    words = ("No space left", "PytorchStreamWriter failed", "iostream error")
+    if full or any(word in text for word in words):
         return "the disk is full -> free space under the jobs folder, then run again"
-    memory = ("out of memory", "can't allocate memory", "not enough memory")
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in memory):
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    if isinstance(error, MemoryError) or any(word in text.lower() for word in words):
         return "out of memory -> lower batch_size or max_length, or choose a smaller base model"
     return f"{type(error).__name__}: {text.splitlines()[0]} -> see trainer.log in the job directory"
 

@@ -21,6 +21,7 @@ from retune.training.sft import _evaluation_interval
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/1"), "the disk is full"),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full"),
         (MemoryError(), "out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"), "out of memory"),
