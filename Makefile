@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BANKING77 ?= ../shared/data/banking77/train.csv
 
-.PHONY: setup demo demo-stop test check e2e lock clean
+.PHONY: setup demo demo-stop test faults check e2e lock clean
 
 setup: ## make .venv and .venv-vllm; quick when nothing changed
 	@$(PYTHON) requirements/install.py
@@ -15,6 +15,9 @@ demo-stop: ## end all that the demo started
 
 test: setup ## unit, contract and DAG tests
 	$(BIN)/pytest $(wildcard tests/unit tests/contract tests/dags)
+
+faults: setup ## real processes, really killed
+	$(BIN)/pytest tests/faults
 
 check: setup ## style, types
 	$(BIN)/ruff check .

@@ -71,7 +71,9 @@ def save(path: Path, results: dict[str, Any]) -> None:
 
 
 def show(console: Console, results: dict[str, Any]) -> None:
-    """Print one row a release, and the seconds of each stage."""
+    """Print one row a release, and the seconds of each run."""
+    if not console.is_terminal:
+        console.width = 120
     table = Table(title="Releases", title_justify="left")
     for column in ("release", "started by", "base", "tuned", "decision"):
         table.add_column(column)
@@ -85,20 +87,17 @@ def show(console: Console, results: dict[str, Any]) -> None:
         )
     console.print(table)
     for entry in results["releases"]:
-        console.print(f"  {entry['number']}: {entry['reason']}", soft_wrap=True)
+        console.print(f"release {entry['number']}: {entry['reason']}", highlight=False)
     stages = Table(title="Seconds", title_justify="left")
-    stages.add_column("run")
-    stages.add_column("stages", overflow="fold")
+    stages.add_column("run", no_wrap=True)
+    stages.add_column("tasks")
     stages.add_column("wall", justify="right")
     stages.add_column("between tasks", justify="right")
     for name, seconds in results["stages"].items():
         if isinstance(seconds, dict):
             parts = [f"{k} {v:.0f}" for k, v in seconds.items() if k not in ("wall", "between_tasks")]
-            stages.add_row(
-                name, ", ".join(parts), f"{seconds['wall']:.0f}", f"{seconds['between_tasks']:.1f}"
-            )
-        else:
-            stages.add_row(name, "", f"{seconds:.0f}", "")
+            wall, between = f"{seconds['wall']:.0f}", f"{seconds['between_tasks']:.1f}"
+            stages.add_row(name, ", ".join(parts), wall, between)
     console.print(stages)
 
 

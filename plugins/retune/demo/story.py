@@ -223,6 +223,7 @@ def _addresses(stack: Stack, settings: Settings, console: Console, found: dict[s
     console.print(
         f"live: {live('alias')} -> release {release['release']} ({release['model_digest'][:19]}), "
         f"{found['stages']['total']:.0f} s in all",
+        highlight=False,
         soft_wrap=True,
     )
     console.print(
