@@ -14,7 +14,8 @@ demo-stop: ## end all that the demo started
 	$(BIN)/retune demo --stop
 
 test: setup ## unit, contract and DAG tests
-	$(BIN)/pytest $(wildcard tests/unit tests/contract tests/dags)
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest $(wildcard tests/contract tests/dags)
 
 faults: setup ## real processes, really killed
 	$(BIN)/pytest tests/faults

@@ -100,9 +100,7 @@ def look_at_pool(settings: Settings) -> Iterator[Finding]:
     """Is Airflow's GPU pool there, and does it count deferred tasks?"""
     command = airflow_command()
     if command is None:
-        yield Finding(
-            "pool", "warn", "no Airflow home here", "set AIRFLOW_HOME, if Airflow runs on this host"
-        )
+        yield Finding("pool", "warn", "AIRFLOW_HOME is not set", "set it, if Airflow runs on this host")
         return
     pools = read_pools(command)
     if pools is None:

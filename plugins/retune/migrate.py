@@ -14,7 +14,7 @@ from retune.state.database import Database
 
 
 def migrate(settings: Settings, report: Callable[[str], None] = print) -> None:
-    """Migrate Retune's stores and make Airflow's GPU pool where Airflow has a home here.
+    """Migrate Retune's stores and make Airflow's GPU pool where AIRFLOW_HOME is set.
 
     Does nothing where all is there.
 
@@ -29,7 +29,7 @@ def migrate(settings: Settings, report: Callable[[str], None] = print) -> None:
     migrate_stores(settings, report)
     command = airflow_command()
     if command is None:
-        report(f"pool {GPU_POOL}: no Airflow home here; run this again where Airflow runs")
+        report(f"pool {GPU_POOL}: AIRFLOW_HOME is not set; run this again where Airflow runs")
         return
     try:
         made = make_gpu_pool(command)

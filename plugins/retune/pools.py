@@ -15,11 +15,11 @@ _TIMEOUT_S = 120
 
 
 def airflow_command() -> Path | None:
-    """Return Airflow's executable beside this interpreter, if there is an Airflow with a home."""
+    """Return Airflow's executable beside this interpreter, if AIRFLOW_HOME names a folder."""
     command = Path(sys.executable).with_name("airflow")
-    home = Path(os.environ.get("AIRFLOW_HOME") or Path.home() / "airflow")
-    # Airflow writes a home where there is none: do not even ask it then.
-    return command if command.exists() and home.is_dir() else None
+    # Airflow would make a home where there is none, and ~/airflow may be somebody else's.
+    home = os.environ.get("AIRFLOW_HOME")
+    return command if home and Path(home).is_dir() and command.exists() else None
 
 
 def read_pools(command: Path) -> dict[str, dict[str, str]] | None:
