@@ -135,7 +135,7 @@ class _Agent:
         """Run a part of the loop; say an error once, and once that it is over."""
         try:
             action()
-        except (EndpointError, StateError) as error:
+        except (EndpointError, StateError, OSError) as error:  # such as a full disk
             if self._said.get(part) != str(error):
                 _log.warning("%s: %s", part, error)
             self._said[part] = str(error)
