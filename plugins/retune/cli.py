@@ -73,8 +73,14 @@ def status() -> None:
 def rollback(pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")]) -> None:
     """Lead a pipeline's alias back to the release that answered before."""
     from retune.serving.rollout import rollback
+    from retune.state import releases
+    from retune.tracking import Tracking
 
-    route = rollback(pipeline, f"cli:{getuser()}", db=_database(), now=datetime.now(UTC))
+    db = _database()
+    route = rollback(pipeline, f"cli:{getuser()}", db=db, now=datetime.now(UTC))
+    with db.read() as tx:
+        release = releases.get(tx, pipeline, route.targets[0].release)
+    Tracking(Settings.load(), typer.echo).mirror(release)
     typer.echo(f"{route.alias} goes back to release {route.targets[0].release}; agents follow within seconds")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from retune.backends.local_jobs import stop_trainers
 from retune.demo import results
 from retune.demo.base import build_base
 from retune.demo.clock import Clock
@@ -53,7 +54,7 @@ def run(settings: Settings, console: Console) -> None:
         found = _Story(stack, clock).tell()
     except BaseException:
         console.print("ending what the demo started ...")
-        stack.processes.stop()
+        stop(settings)
         raise
     results.save(settings.home / "demo.json", found)
     results.show(console, found)
@@ -62,7 +63,10 @@ def run(settings: Settings, console: Console) -> None:
 
 def stop(settings: Settings) -> int:
     """End all that an earlier demo started; returns how many processes ended."""
-    return Processes(folder(settings) / ".retune" / "processes").stop()
+    home = folder(settings) / ".retune"
+    ended = Processes(home / "processes").stop()
+    # A trainer whose worker died before hangs on nothing.
+    return ended + len(stop_trainers(home / "jobs"))
 
 
 class _Story:

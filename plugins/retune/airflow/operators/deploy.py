@@ -12,6 +12,7 @@ from retune.errors import EndpointError
 from retune.records import Release, Route
 from retune.spec import PipelineSpec
 from retune.state import releases, replicas, routes, specs
+from retune.tracking import Tracking
 
 _ANSWERS = 5
 _TIMEOUT_S = 300.0
@@ -119,6 +120,7 @@ class Verify(_Rollout):
             rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
             raise EndpointError(reason, f"rolled back to release {back.targets[0].release}") from error
         self.log.info("%d gateways answer %r with release %d", len(gateways), route.alias, release.number)
+        Tracking(self.settings, self.log.warning).mirror(release)
 
 
 def _ask(url: str, alias: str, digest: str) -> None:
