@@ -24,12 +24,14 @@ from airflow.sdk import (
 
 from retune.airflow import configuration, manuals
 from retune.airflow.assets import data_asset, drift_asset, release_asset
+from retune.airflow.missing_pools import TAG
 from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
-from retune.airflow.operators.judge import ChooseCandidate, Decide, Evaluate, ReleaseWinner
+from retune.airflow.operators.evaluate import ChooseCandidate, Evaluate
+from retune.airflow.operators.judge import Decide, ReleaseWinner
 from retune.airflow.operators.tune import FineTune, FreezeSpec, PrepareData, ResolveRecipes
 from retune.airflow.operators.watch import CheckDrift, RaiseDrift
 from retune.airflow.pipelines import Pipeline, find_pipelines
-from retune.airflow.pools import GPU, TAG
+from retune.pools import GPU_POOL
 from retune.spec import Watch
 
 
@@ -70,7 +72,7 @@ def _tune(pipeline: Pipeline) -> DAG:
             task_id="fine_tune",
             pipeline=name,
             dataset=prepare.output,
-            pool=GPU,
+            pool=GPU_POOL,
             retries=2,
             retry_delay=timedelta(seconds=30),
             map_index_template="{{ title }}",

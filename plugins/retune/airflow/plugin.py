@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from retune.airflow import pools
+from retune.airflow import missing_pools
 from retune.airflow.links import DriftPage, EvaluationPage, MLflowRun, ValidationPage
 from retune.airflow.ui import pages
 
@@ -15,4 +15,4 @@ class RetunePlugin(AirflowPlugin):
     name = "retune"
     operator_extra_links = [ValidationPage(), MLflowRun(), EvaluationPage(), DriftPage()]
     fastapi_apps = [{"name": "Retune", "app": pages, "url_prefix": "/retune"}]
-    listeners = [pools]
+    listeners = [missing_pools]

@@ -1,8 +1,7 @@
-"""The verbs of `<pipeline>.tune`, from trained models to a release."""
+"""The verbs of `<pipeline>.tune` that end it: the gate's decision and the release."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Context
@@ -11,152 +10,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 from retune.airflow.assets import release_asset
 from retune.airflow.links import EvaluationPage
 from retune.airflow.operators.base import RetuneOperator, now
-from retune.records import Contender, Dataset, Decision, EvalReport, Model, Split, Verdict
-from retune.spec import PipelineSpec
-from retune.state import artifacts_index, ledger, placements, releases
+from retune.airflow.operators.evaluate import let_go
+from retune.records import Dataset, Decision, EvalReport, Model, Verdict
+from retune.state import artifacts_index, ledger, releases
 
-_LEASE = timedelta(hours=2)
-_LOAD_TIMEOUT_S = 300.0
-
-
-class _Judging(RetuneOperator):
-    """Base of the verbs that ask contenders at the evaluation endpoint."""
-
-    def ask(
-        self,
-        contender: Contender,
-        model: Model | None,
-        split: Split,
-        set_name: Any,
-        spec: PipelineSpec,
-        dataset: Dataset,
-        run_id: str,
-    ) -> EvalReport:
-        """Load the contender's model where it has one, and let it answer a set."""
-        from retune.evaluation.evaluate import evaluate
-        from retune.serving import rollout
-
-        endpoint = spec.evaluation.endpoint
-        if model is not None:
-            until, purpose = now() + _LEASE, lease(run_id, contender.name)
-            rollout.place(model, endpoint, purpose, until, db=self.db, now=now())
-            rollout.wait_ready(model.digest, endpoint, db=self.db, timeout_s=_LOAD_TIMEOUT_S)
-        return evaluate(
-            contender,
-            split,
-            set_name,
-            spec=spec,
-            labels=dataset.labels,
-            endpoint=self.endpoint(endpoint),
-            artifacts=self.artifacts,
-            report=self.log.info,
-        )
-
-    def let_go(self, spec: PipelineSpec, run_id: str, *names: str) -> None:
-        """Give the contenders' places at the evaluation endpoint back."""
-        with self.db.write() as tx:
-            for name in names:
-                placements.release(tx, spec.evaluation.endpoint, lease(run_id, name))
+_WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "refused", Verdict.INCONCLUSIVE: "not settled"}
 
 
-def lease(run_id: str, name: str) -> str:
-    """Return the purpose under which a contender is loaded for evaluation."""
-    return f"evaluation:{run_id}:{name}"
-
-
-class ChooseCandidate(_Judging):
-    """Lets the trained models compete on the validation set.
-
-    Returns the contenders for the held-out set: base, candidate and, where one serves, champion;
-    each as `{"contender": Contender, "model": Model or None}`.
-
-    Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
-        models: The trained Models; recipes that failed are not among them.
-        kwargs: As RetuneOperator.
-    """
-
-    def __init__(self, *, spec: Any, dataset: Any, models: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
-        self.models = models
-
-    def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Choose; raises EndpointError where the evaluation endpoint does not answer."""
-        spec = self.frozen(self.spec, context)
-        models = [Model.from_json(model) for model in self.read(self.models, context)]
-        chosen = models[0] if len(models) == 1 else models[self._best(models, spec, context)]
-        self.log.info("the candidate is %s, of recipe %d", chosen.digest, chosen.recipe_index + 1)
-        with self.db.read() as tx:
-            live = releases.live(tx, spec.deploy.alias)
-        entries: list[tuple[str, str, Model | None]] = [
-            ("base", chosen.base_model, None),
-            ("candidate", chosen.digest, chosen),
-        ]
-        if live:
-            entries.append(("champion", live.model.digest, live.model))
-        return [
-            {
-                "contender": Contender(
-                    spec_digest=spec.digest,
-                    name=name,
-                    model_name=model_name,
-                    model_digest=model.digest if model else chosen.base_digest,
-                ).to_json(),
-                "model": model.to_json() if model else None,
-            }
-            for name, model_name, model in entries
-        ]
-
-    def _best(self, models: list[Model], spec: PipelineSpec, context: Context) -> int:
-        from retune.evaluation.selection import choose
-
-        dataset = Dataset.from_json(self.read(self.dataset, context))
-        reports = []
-        for model in models:
-            name = f"recipe-{model.recipe_index + 1}"
-            contender = Contender(
-                spec_digest=spec.digest, name=name, model_name=model.digest, model_digest=model.digest
-            )
-            run_id = context["run_id"]
-            report = self.ask(contender, model, dataset.validation, "validation", spec, dataset, run_id)
-            self.let_go(spec, run_id, name)
-            reports.append(report)
-        return choose(reports, spec)
-
-
-class Evaluate(_Judging):
-    """Lets one contender answer the held-out set; returns an EvalReport.
-
-    Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
-        entry: One of ChooseCandidate's contenders.
-        kwargs: As RetuneOperator.
-    """
-
-    def __init__(self, *, spec: Any, dataset: Any, entry: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
-        self.entry = entry
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Evaluate; raises EndpointError where the evaluation endpoint does not answer."""
-        spec = self.frozen(self.spec, context)
-        dataset = Dataset.from_json(self.read(self.dataset, context))
-        entry = self.read(self.entry, context)
-        contender = Contender.from_json(entry["contender"])
-        # Read by the task's map_index_template.
-        context["title"] = contender.name  # type: ignore[typeddict-unknown-key]
-        model = Model.from_json(entry["model"]) if entry["model"] else None
-        report = self.ask(contender, model, dataset.held_out, "held_out", spec, dataset, context["run_id"])
-        return report.to_json()
-
-
-class Decide(_Judging):
+class Decide(RetuneOperator):
     """Asks the gate and keeps the page with its evidence; returns a Decision.
 
     Args:
@@ -193,11 +54,11 @@ class Decide(_Judging):
         stored = self.artifacts.put_bytes(html.encode(), "text/html")
         with self.db.write() as tx:
             artifacts_index.add(tx, self.pipeline, "evaluation", stored, now())
-        self.let_go(spec, context["run_id"], *reports)
+        let_go(self.db, spec, context["run_id"], *reports)
         self.page = self.page_of(stored)
         self.log.info("%s: %s", decision.verdict, decision.reason)
         for check in decision.checks:
-            self.log.info("  %s, %s: %s", check.name, check.verdict, check.sentence)
+            self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
         return decision.model_copy(update={"report": stored}).to_json()
 
 

@@ -8,9 +8,9 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 
 from retune.airflow.links import MLflowRun, ValidationPage
+from retune.airflow.missing_pools import require_pools
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.pipelines import find_pipeline
-from retune.airflow.pools import require_pools
 from retune.errors import DataError
 from retune.records import Dataset, Recipe
 from retune.state import artifacts_index, specs

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
 TAG = "retune"
-GPU = "retune_gpu"
-"""The pool of fine-tuning: one slot a GPU, or a CPU's turn where there is none."""
 _NOTE = "retune_missing_pools"
 
 
