@@ -40,7 +40,7 @@ class Study:
 
     name: str
     train: Rows
-    held_out: Rows
+    held_out: Callable[[random.Random], Rows]
     usual: Sample
     moved: Sample
 
@@ -102,24 +102,23 @@ def evidently_defaults(reference: list[Exchange], window: list[Exchange]) -> boo
 
 
 def run(study: Study, windows: int, peer_windows: int) -> dict[str, object]:
-    """Fire rates by share of moved requests."""
-    model = StandIn(study.train)
-    reference = model.answered([text for text, _ in study.held_out])
-    result: dict[str, object] = {"data": study.name, "reference_rows": len(reference), "by_moved_share": {}}
+    """Fire rates by share of moved requests; every window meets a held-out set of its own."""
+    model, by_share = StandIn(study.train), {}
     with tempfile.TemporaryDirectory() as folder:
         store = Artifacts(Path(folder).as_uri())
-        live = release(stored(model.judged(study.held_out), store))
         for share in MOVED_SHARES:
             count = windows // 3 if share else windows
             fired, peer, columns, reason = 0, 0, Counter[str](), ""
-            for index, texts in enumerate(mixed(study, share, count)):
-                window = model.answered(texts)
+            rng = random.Random(f"{study.name} {share}")
+            for index in range(count):
+                held_out, window = study.held_out(rng), model.answered(mixed(study, share, rng))
+                live = release(stored(model.judged(held_out), store))
                 report = check_drift(live, SPEC, window, artifacts=store, now=NOW)
                 fired, reason = fired + report.drifted, report.reason
                 columns.update({column.name: int(column.drifted) for column in report.columns})
                 if index < peer_windows:
-                    peer += evidently_defaults(reference, window)
-            result["by_moved_share"][str(share)] = {  # type: ignore[index]
+                    peer += evidently_defaults(model.answered([text for text, _ in held_out]), window)
+            by_share[str(share)] = {
                 "windows": count,
                 "fired": fired,
                 "columns_moved": dict(columns),
@@ -127,26 +126,28 @@ def run(study: Study, windows: int, peer_windows: int) -> dict[str, object]:
                 "last_reason": reason,
             }
             print(study.name, share, f"{fired}/{count}", dict(columns), f"peer {peer}", flush=True)
-    return result
+    return {"data": study.name, "reference_rows": len(held_out), "by_moved_share": by_share}
 
 
-def mixed(study: Study, share: float, windows: int) -> Iterator[list[str]]:
-    rng = random.Random(f"{study.name} {share}")
-    for _ in range(windows):
-        size = rng.randint(150, 300)
-        new = round(size * share)
-        yield study.usual(rng, size - new) + study.moved(rng, new)
+def mixed(study: Study, share: float, rng: random.Random) -> list[str]:
+    size = rng.randint(150, 300)
+    new = round(size * share)
+    return study.usual(rng, size - new) + study.moved(rng, new)
 
 
 def ticket_study() -> Study:
-    rows = [(row["text"], row["queue"]) for row in tickets(1260, seed=7)]
-    random.Random(0).shuffle(rows)
+    def drawn(rng: random.Random, count: int) -> Rows:
+        return [(row["text"], row["queue"]) for row in tickets(count, seed=rng.randrange(10**6, 10**9))]
+
     later = [row["text"] for row in tickets(480, seed=23, moved=True)]
 
-    def usual(rng: random.Random, count: int) -> list[str]:
-        return [row["text"] for row in tickets(count, seed=rng.randrange(10**6, 10**9))]
-
-    return Study("support tickets", rows[250:], rows[:250], usual, lambda rng, n: rng.sample(later, n))
+    return Study(
+        "support tickets",
+        drawn(random.Random(0), 1000),
+        lambda rng: drawn(rng, 250),
+        lambda rng, n: [text for text, _ in drawn(rng, n)],
+        lambda rng, n: rng.sample(later, n),
+    )
 
 
 def csv_study(path: Path, prompt: str, label: str) -> Study:
@@ -157,12 +158,12 @@ def csv_study(path: Path, prompt: str, label: str) -> Study:
     old = [row for row in rows if row[1] in known]
     new = [text for text, label in rows if label not in known]
     third = len(old) // 3
-    rest = [text for text, _ in old[2 * third :]]
+    fresh = old[third:]
     return Study(
         path.parent.name,
         old[:third],
-        old[third : third + 400],
-        lambda rng, n: rng.sample(rest, n),
+        lambda rng: rng.sample(fresh[:third], 400),
+        lambda rng, n: [text for text, _ in rng.sample(fresh[third:], n)],
         lambda rng, n: rng.sample(new, n),
     )
 

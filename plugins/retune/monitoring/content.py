@@ -26,6 +26,7 @@ def newness(reference: Sequence[str], window: Sequence[str], seed: int) -> list[
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
+    from threadpoolctl import threadpool_limits
 
     if min(len(set(reference)), len(set(window))) < 2 * _FOLDS:
         return None
@@ -41,7 +42,8 @@ def newness(reference: Sequence[str], window: Sequence[str], seed: int) -> list[
     groups = [copies.setdefault(text, len(copies)) for text in texts]
     scores = np.zeros(len(texts))
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(features, is_new, groups):
-        model = LogisticRegression(class_weight="balanced").fit(features[train], is_new[train])
-        scores[test] = model.predict_proba(features[test])[:, 1]
+    with threadpool_limits(1):  # on a busy host, threads for so little work only wait for each other
+        for train, test in folds.split(features, is_new, groups):
+            model = LogisticRegression(class_weight="balanced").fit(features[train], is_new[train])
+            scores[test] = model.predict_proba(features[test])[:, 1]
     return [float(score) for score in scores]
