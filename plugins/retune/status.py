@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Connection
 
-from retune.records import Release, Route
+from retune.records import DriftReport, Release, Route
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes, specs
@@ -34,7 +35,7 @@ class PipelineStatus:
 
 
 def show_status(settings: Settings, console: Console) -> None:
-    """Print the table of all pipelines.
+    """Print the standing of every pipeline.
 
     Raises:
         StateError: The state cannot be read.
@@ -47,17 +48,26 @@ def show_status(settings: Settings, console: Console) -> None:
     if not rows:
         console.print("No pipeline has run yet: start a `<pipeline>.tune` DAG, or `retune demo`.")
         return
-    table = Table("pipeline", "live", "since", "why it won", "drift", "waits for", show_lines=True)
     for row in rows:
-        table.add_row(
-            row.pipeline,
-            f"release {row.live.number}{row.how}" if row.live else "nothing",
-            f"{row.since:%Y-%m-%d %H:%M} UTC" if row.since else "",
-            row.live.decision.reason if row.live else "",
-            row.drift or "not looked at yet",
-            "\n".join(row.waits) or "nothing",
-        )
-    console.print(table)
+        console.print(row.pipeline, style="bold", highlight=False)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column()
+        for name, text in _lines(row):
+            grid.add_row(f"  {name}", Text(text))
+        console.print(grid)
+
+
+def _lines(row: PipelineStatus) -> list[tuple[str, str]]:
+    live = f"release {row.live.number}{row.how}" if row.live else "nothing"
+    since = f", since {row.since:%Y-%m-%d %H:%M} UTC" if row.since else ""
+    won = [("why it won", row.live.decision.reason)] if row.live else []
+    return [
+        ("live", live + since),
+        *won,
+        ("drift", row.drift or "not looked at yet"),
+        ("waits for", "\n".join(row.waits) or "nothing"),
+    ]
 
 
 def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineStatus:
@@ -78,13 +88,19 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
         live=releases.live(tx, spec.deploy.alias),
         how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
-        drift=f"{'moved' if last.drifted else 'quiet'}: {last.reason}" if last else "",
+        drift=f"{'moved' if last.drifted else 'quiet'} at release {last.release}: {last.reason}"
+        if last
+        else "",
         waits=(
             *_training(tx, pipeline),
             *_release(tx, pipeline),
             *_serving(tx, spec, route, now),
         ),
     )
+
+
+def _drift(last: DriftReport) -> str:
+    return f"{'moved' if last.drifted else 'quiet'} at release {last.release}: {last.reason}"
 
 
 def _training(tx: Connection, pipeline: str) -> list[str]:

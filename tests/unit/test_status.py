@@ -117,5 +117,5 @@ def test_the_table_shows_it_all(db: Database, settings: Settings, tmp_path: Path
         drift.add(tx, moved, True, NOW)
     show_status(settings, console)
     text = console.export_text()
-    for words in ("tickets", "release 1", "2026-11-01 12:00", "moved: 2 of 3 columns moved", "an agent of"):
+    for words in ("tickets", "release 1", "2026-11-01 12:00", "moved at release 1: 2 of 3", "an agent of"):
         assert words in text
