@@ -178,6 +178,26 @@ def test_a_release_that_does_not_answer_is_rolled_back(
     assert live(released) == 2
 
 
+def test_a_first_release_that_does_not_answer_has_nothing_to_go_back_to(
+    released: House, gateway: Gateway
+) -> None:
+    alias = released.spec.deploy.alias
+
+    def dies_once_routed(model: str, prompt: str) -> str:
+        with released.db.read() as tx:
+            live_agents = replicas.live(tx, "vllm_test", now())
+        if any(alias in agent.routes for agent in live_agents):
+            raise ConnectionAbortedError
+        return skilled(model, prompt)
+
+    released.stub.answer = dies_once_routed
+    found = states(released.run("deploy"))
+    assert [found[task] for task in DEPLOYED] == ["success", "success", "success", "failed"]
+    assert live(released) == 1
+    with released.db.read() as tx:
+        assert [route.version for route in routes.history(tx, alias)] == [1]
+
+
 def test_a_release_that_no_replica_can_load_never_gets_traffic(
     released: House, gateway: Gateway, tmp_path: Path
 ) -> None:

@@ -40,8 +40,8 @@ alone; to try it again, trigger this DAG with the param `release`.
   earlier release. See `retune status` and the agent's log, then clear the task.
 - `route_traffic`: a gateway does not follow, or a later release is live. See `retune status` and the
   agent's log, then clear the task.
-- `verify`: a gateway did not answer with the release, so the earlier one was put back. Mend what the
-  log names, then trigger this DAG with the param `release`.
+- `verify`: a gateway did not answer with the release, so the earlier one, if there is one, was put
+  back. Mend what the log names, then trigger this DAG with the param `release`.
 """
 
 _WATCH = """

@@ -96,15 +96,13 @@ class Verify(_Rollout):
         self.route = route
 
     def execute(self, context: Context) -> None:
-        """Verify; raises EndpointError after a rollback."""
-        from retune.serving import rollout
-
+        """Verify; raises EndpointError, after a rollback where an earlier release can answer."""
         release, _ = self.planned(context)
         route = Route.from_json(self.read(self.route, context))
         with self.db.read() as tx:
             live = replicas.live(tx, route.endpoint, now())
+        gateways = [state.gateway_url for state in live if state.gateway_url]
         try:
-            gateways = [state.gateway_url for state in live if state.gateway_url]
             for url in gateways:
                 _ask(url, route.alias, release.model.digest)
             if not gateways:
@@ -112,15 +110,23 @@ class Verify(_Rollout):
         except EndpointError as error:
             reason = f"release {release.number} does not answer as it should: {error}"
             self.log.error("%s", reason)
-            with self.db.read() as tx:
-                current = routes.get(tx, route.alias)
-            if current is None or current.targets != route.targets:
-                raise EndpointError(reason, "the route has changed meanwhile and is left alone") from error
-            back = rollout.rollback(self.pipeline, self.actor(context), db=self.db, now=now())
-            rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
-            raise EndpointError(reason, f"rolled back to release {back.targets[0].release}") from error
+            raise EndpointError(reason, self._take_back(route, context)) from error
         self.log.info("%d gateways answer %r with release %d", len(gateways), route.alias, release.number)
         Tracking(self.settings, self.log.warning).mirror(release)
+
+    def _take_back(self, route: Route, context: Context) -> str:
+        """Lead the alias back to the earlier release, and say what was done."""
+        from retune.serving import rollout
+
+        with self.db.read() as tx:
+            current, previous = routes.get(tx, route.alias), routes.previous(tx, route.alias)
+        if current is None or current.targets != route.targets:
+            return "the route has changed meanwhile and was left alone"
+        if previous is None:
+            return "no release answered before it, so it was left in place; see the agent's log"
+        back = rollout.rollback(self.pipeline, self.actor(context), db=self.db, now=now())
+        rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        return f"rolled back to release {back.targets[0].release}"
 
 
 def _ask(url: str, alias: str, digest: str) -> None:
