@@ -14,7 +14,7 @@ from retune.records import Model
 from retune.serving.endpoint import AdapterRefused, Replica, check_adapter
 
 _log = logging.getLogger(__name__)
-_PROBE_EVERY_S = 5.0
+_PROBE_EVERY_S = 15.0
 _PROBE_TIMEOUT_S = 10.0
 _RETRY_S = 30.0
 

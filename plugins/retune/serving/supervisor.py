@@ -29,6 +29,7 @@ from retune.state import replicas
 from retune.state.database import Database
 
 _STALE_S = 60.0
+_PROBE_VLLM_EVERY_S = 15.0
 _LOCAL = "127.0.0.1"
 
 
@@ -148,6 +149,8 @@ class _House:
             ),
             environment=vllm_environment(),
             probe=lambda age: self._probe_vllm(),
+            # After a completion vLLM's worker spins for a second: frequent probes take a core.
+            probe_every_s=_PROBE_VLLM_EVERY_S,
             start_timeout_s=start_timeout_s,
         )
 
