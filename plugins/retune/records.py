@@ -244,11 +244,14 @@ class Release(Record):
     number: int
     model: Model
     dataset_digest: str
-    report: EvalReport
-    """How the winner did on the held-out set; the reference for drift."""
     decision: Decision
     dag_run_id: str
     created_at: datetime
+
+    @property
+    def report(self) -> EvalReport:
+        """How the winner did on the held-out set: the reference for drift."""
+        return self.decision.reports["candidate"]
 
 
 class Target(Frozen):

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
-from retune.records import DriftReport, Release, Route
+from retune.records import DriftReport, Release, Route, Verdict
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes, specs
@@ -28,6 +28,8 @@ class PipelineStatus:
     """Empty, or by whom it was rolled back to."""
     since: datetime | None
     """When its route was put in force."""
+    decision: str
+    """What the gate said last, where it did not promote; empty otherwise."""
     drift: str
     """What the last look at the traffic said; empty where there was none."""
     waits: tuple[str, ...]
@@ -65,6 +67,7 @@ def _lines(row: PipelineStatus) -> list[tuple[str, str]]:
     return [
         ("live", live + since),
         *won,
+        *([("last decision", row.decision)] if row.decision else []),
         ("drift", row.drift or "not looked at yet"),
         ("waits for", "\n".join(row.waits) or "nothing"),
     ]
@@ -88,15 +91,22 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
         live=releases.live(tx, spec.deploy.alias),
         how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
-        drift=f"{'moved' if last.drifted else 'quiet'} at release {last.release}: {last.reason}"
-        if last
-        else "",
+        decision=_decision(tx, pipeline),
+        drift=_drift(last) if last else "",
         waits=(
             *_training(tx, pipeline),
             *_release(tx, pipeline),
             *_serving(tx, spec, route, now),
         ),
     )
+
+
+def _decision(tx: Connection, pipeline: str) -> str:
+    decided = [entry for entry in ledger.entries(tx, pipeline) if entry.event == "decided"]
+    if not decided or decided[-1].detail["verdict"] == Verdict.PROMOTE:
+        return ""
+    entry = decided[-1]
+    return f"{entry.detail['verdict']} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.detail['reason']}"
 
 
 def _drift(last: DriftReport) -> str:

@@ -50,7 +50,6 @@ def another_release(house: House, tmp_path: Path) -> Release:
             first.spec_digest,
             model,
             first.dataset_digest,
-            first.report,
             first.decision,
             "another run",
             now(),

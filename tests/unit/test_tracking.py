@@ -124,7 +124,6 @@ def release(bench: Bench, number: int) -> Release:
         number=number,
         model=model(bench),
         dataset_digest=digest_of(b"data"),
-        report=report,
         decision=decision,
         dag_run_id="manual",
         created_at=NOW,

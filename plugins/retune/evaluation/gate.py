@@ -170,7 +170,8 @@ def _compare(
         pairs.count((False, False)),
         spec.gate.confidence,
     )
-    aim = f"gain more than {100 * threshold:.1f}" if rule == "beats" else f"lose less than {-100 * threshold:.1f}"
+    points = 100 * threshold
+    aim = f"gain more than {points:.1f}" if rule == "beats" else f"lose less than {-points:.1f}"
     if low > threshold:
         verdict, finding = Verdict.PROMOTE, f"shown to {aim}"
     elif high <= threshold:

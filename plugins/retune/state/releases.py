@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select
 
 from retune.errors import StateError
-from retune.records import Decision, EvalReport, Model, Release, Verdict
+from retune.records import Decision, Model, Release, Verdict
 from retune.state import routes, specs
 from retune.state.database import stamp
 from retune.state.tables import releases
@@ -19,7 +19,6 @@ def create(
     spec_digest: str,
     model: Model,
     dataset_digest: str,
-    report: EvalReport,
     decision: Decision,
     dag_run_id: str,
     now: datetime,
@@ -44,7 +43,6 @@ def create(
         number=(last or 0) + 1,
         model=model,
         dataset_digest=dataset_digest,
-        report=report,
         decision=decision,
         dag_run_id=dag_run_id,
         created_at=now,

@@ -15,16 +15,16 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     """Return the score interval of a proportion.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference",
-    JASA 22:209-212; as in statsmodels' `proportion_confint(method="wilson")`.
+    JASA 22:209-212.
 
     Args:
         successes: How many of `n` succeeded.
         n: Trials, at least 1.
         confidence: Two-sided coverage, such as 0.95.
     """
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import binomtest
 
-    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    low, high = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     # Rounding must not move an end past the proportion itself.
     return 0.0 if successes == 0 else float(low), 1.0 if successes == n else float(high)
 

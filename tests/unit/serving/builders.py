@@ -66,7 +66,7 @@ def stored_release(db: Database, model: Model, run: str, folder: Path) -> Releas
     )
     with db.write() as tx:
         specs.freeze(tx, SPEC, NOW)
-        return releases.create(tx, "tickets", SPEC.digest, model, found.digest, report, decision, run, NOW)
+        return releases.create(tx, "tickets", SPEC.digest, model, found.digest, decision, run, NOW)
 
 
 def until(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:

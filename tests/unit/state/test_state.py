@@ -114,7 +114,6 @@ def promoted(tmp_path: Path, good: bool = True) -> tuple[Release, dict[str, obje
         "spec_digest": SPEC.digest,
         "model": model(),
         "dataset_digest": dataset(100).digest,
-        "report": reports["candidate"],
         "decision": decision,
     }
     return Release(**values, number=1, dag_run_id="run 1", created_at=NOW), values  # type: ignore[arg-type]

@@ -52,8 +52,15 @@ class Decide(RetuneOperator):
         decision = gate.decide(spec, dataset, reports, outcomes, live.model.digest if live else None)
         html = page(spec, dataset, decision, reports, outcomes, candidate(self.read(self.entries, context)))
         stored = self.artifacts.put_bytes(html.encode(), "text/html")
+        detail = {
+            "verdict": decision.verdict.value,
+            "reason": decision.reason,
+            "model": decision.candidate.model_digest,
+            "page": stored.digest,
+        }
         with self.db.write() as tx:
             artifacts_index.add(tx, self.pipeline, "evaluation", stored, now())
+            ledger.append(tx, self.pipeline, "decided", self.actor(context), detail, now())
         let_go(self.db, spec, context["run_id"], *reports)
         self.page = self.page_of(stored)
         self.log.info("%s: %s", decision.verdict, decision.reason)
@@ -95,13 +102,13 @@ class ReleaseWinner(RetuneOperator):
                 decision.spec_digest,
                 winner,
                 Dataset.from_json(self.read(self.dataset, context)).digest,
-                decision.reports["candidate"],
                 decision,
                 context["run_id"],
                 now(),
             )
-            detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
-            ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
+            if newest is None or release.number > newest.number:
+                detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
+                ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
         context["outlet_events"][release_asset(self.pipeline)].extra = {"release": release.number}
         self.log.info("release %d: %s", release.number, decision.reason)
         return release.to_json()
