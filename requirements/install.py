@@ -58,6 +58,8 @@ def main() -> None:
             if only in (None, name):
                 make(Environment(name, ROOT / folder, LOCKS / f"{name}-{kind}.lock"), kind)
         if only != "vllm":
+            # The project is installed in place, and many set PYTHONDONTWRITEBYTECODE.
+            run(ROOT / ".venv" / "bin" / "python", "-m", "compileall", "-q", ROOT / "plugins" / "retune")
             migrate(ROOT / ".venv")
 
 

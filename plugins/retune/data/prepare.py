@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from retune.artifacts import Artifacts, digest_of_json
+from retune.artifacts import Artifacts, canonical_json
 from retune.data.cleaning import Cleaned, clean
 from retune.data.intake import Sources, read_sources
 from retune.data.splits import SIDES, assign_sides
@@ -57,7 +57,7 @@ def prepare(
     dataset = Dataset(
         spec_digest=spec.digest,
         pipeline=spec.pipeline,
-        digest=digest_of_json([sides[side].artifact.digest for side in ("train", "validation", "held_out")]),
+        digest=_manifest(sides, artifacts),
         train=sides["train"],
         validation=sides["validation"],
         held_out=sides["held_out"],
@@ -71,6 +71,12 @@ def prepare(
         dataset_records.add(tx, dataset, now)
     report(f"dataset {dataset.digest}: " + ", ".join(f"{split.rows} {side}" for side, split in sides.items()))
     return dataset
+
+
+def _manifest(sides: dict[str, Split], artifacts: Artifacts) -> str:
+    """Store what the dataset consists of; the manifest's digest names the dataset."""
+    parts = {side: {"digest": split.artifact.digest, "rows": split.rows} for side, split in sides.items()}
+    return artifacts.put_bytes(canonical_json(parts), "application/json").digest
 
 
 def _validated(

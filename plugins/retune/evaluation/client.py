@@ -48,7 +48,7 @@ async def ask_all(
         report: Takes a progress line every few seconds.
 
     Raises:
-        EndpointError: The endpoint cannot be reached, or it does not serve the model.
+        EndpointError: The endpoint cannot be reached, does not serve the model, or stopped answering.
     """
     from openai import AsyncOpenAI
 
@@ -60,20 +60,33 @@ async def ask_all(
     ) as client:
         await _check_serves(client, endpoint, model)
         slots = asyncio.Semaphore(max_in_flight)
-        done = 0
+        done = failures = 0
         told = time.monotonic()
+        # So many in a row that it is no longer one call's fault.
+        most = 2 * max_in_flight
 
         async def one(messages: Any) -> Answer:
-            nonlocal done, told
+            nonlocal done, failures, told
             async with slots:
+                if failures >= most:
+                    return Answer("", "not asked", 0.0)
                 answer = await _ask(client, model, messages, max_tokens)
+            failures = failures + 1 if answer.error else 0
             done += 1
             if time.monotonic() - told > _PROGRESS_S:
                 told = time.monotonic()
                 report(f"{done} of {len(conversations)} answered")
             return answer
 
-        return await asyncio.gather(*(one(messages) for messages in conversations))
+        answers = await asyncio.gather(*(one(messages) for messages in conversations))
+    unasked = sum(answer.error == "not asked" for answer in answers)
+    if unasked:
+        last = next(answer.error for answer in reversed(answers) if answer.error != "not asked")
+        raise EndpointError(
+            f"endpoint {endpoint.url} stopped answering with {unasked} of {len(answers)} to go: {last}",
+            "see its log, and clear the task once it answers again",
+        )
+    return answers
 
 
 async def _ask(client: AsyncOpenAI, model: str, messages: Any, max_tokens: int) -> Answer:

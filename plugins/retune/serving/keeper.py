@@ -66,41 +66,51 @@ class Keeper:
         self._report = report
         self._on_ready = on_ready
         self._was_ready = False
+        self._unsaid = ""
 
     def run(self) -> None:
         """Keep the part; returns when it is ended or given up."""
         losses = 0
-        try:
-            while not self._stop.is_set():
-                began = time.monotonic()
-                process = self._start()
-                try:
-                    why = self._watch(process)
-                finally:
-                    self.pid = None
-                    # Asked politely only where all ends: what died or hangs would not listen.
-                    end_group(process.pid, process, GRACE_S if self._stop.is_set() else 0.0)
-                if self._stop.is_set():
-                    return
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                why = self._run_once()
+            except Exception as error:  # such as a full disk
                 if not self._was_ready:
-                    raise EndpointError(
-                        f"{self.part.name} {why} before it was up; its last words: {_tail(self._log)}",
-                        f"see {self._log}",
-                    )
-                losses = 0 if time.monotonic() - began > _STEADY_S else losses + 1
-                wait_s = min(2.0 ** (losses - 1), _LONGEST_BACKOFF_S) if losses > 1 else 0.0
-                self._report(f"{self.part.name} {why}; starting it again")
-                self._stop.wait(wait_s)
-        except Exception as error:
-            self.error = error if isinstance(error, EndpointError) else EndpointError(repr(error))
-            self._stop.set()
+                    self.error = error if isinstance(error, EndpointError) else EndpointError(repr(error))
+                    self._stop.set()
+                    return
+                why = f"could not be kept running ({error})"  # what else serves goes on
+            if self._stop.is_set():
+                return
+            losses = 0 if time.monotonic() - began > _STEADY_S else losses + 1
+            wait_s = min(2.0 ** (losses - 1), _LONGEST_BACKOFF_S) if losses > 1 else 0.0
+            self._report(f"{self.part.name} {why}; starting it again")
+            self._stop.wait(wait_s)
+
+    def _run_once(self) -> str:
+        """Start the part, watch it until it must be started again, end what is left, and say why."""
+        process = self._start()
+        try:
+            self._book.record(self.part.name, process.pid)
+            why = self._watch(process)
+        finally:
+            self.pid = None
+            # Asked politely only where all ends: what died or hangs would not listen.
+            end_group(process.pid, process, GRACE_S if self._stop.is_set() else 0.0)
+        if not self._was_ready and not self._stop.is_set():
+            raise EndpointError(
+                f"{self.part.name} {why} before it was up; its last words: {_tail(self._log)}",
+                f"see {self._log}",
+            )
+        return why
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = self.part.command()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as out:
             try:
-                process = subprocess.Popen(
+                return subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -110,12 +120,10 @@ class Keeper:
                 )
             except OSError as error:
                 raise EndpointError(f"{command[0]} cannot be started: {error}", "run `make setup`") from error
-        self._book.record(self.part.name, process.pid)
-        return process
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str:
         """Wait until the process must be started again, and say why; or until `stop`."""
-        began, probe_at, failures = time.monotonic(), 0.0, 0
+        began, probe_at, failures, announced = time.monotonic(), 0.0, 0, False
         while not self._stop.wait(_TICK_S):
             status = process.poll()
             if status is not None:
@@ -126,18 +134,29 @@ class Keeper:
             try:
                 self.part.probe(age)
                 failures = 0
-            except EndpointError as error:
+            except Exception as error:  # an answer that is no JSON is no work either
                 failures += 1
                 if self.pid is None and age > self.part.start_timeout_s:
                     return f"was not up after {age:.0f} s ({error})"
                 if self.pid is not None and failures >= self.part.patience:
                     return f"no longer does its work ({error})"
             else:
-                if self.pid is None:
-                    self.pid, self._was_ready = process.pid, True
-                    self._on_ready()
+                self.pid, self._was_ready = process.pid, True
+                announced = announced or self._announce()
             probe_at = time.monotonic() + (self.part.probe_every_s if self.pid and not failures else 0.5)
         return "was stopped"
+
+    def _announce(self) -> bool:
+        """Say that the part does its work; what stands against saying so is no reason to end it."""
+        try:
+            self._on_ready()
+        except OSError as error:
+            if self._unsaid != str(error):
+                self._report(f"{self.part.name} is up, but this cannot be written down yet: {error}")
+            self._unsaid = str(error)
+            return False
+        self._unsaid = ""
+        return True
 
 
 def _tail(path: Path, size: int = 600) -> str:

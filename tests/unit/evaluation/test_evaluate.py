@@ -90,6 +90,29 @@ def test_failed_calls_are_counted_and_never_right(tmp_path: Path) -> None:
     assert all("APITimeoutError" in outcome.error for outcome in read_outcomes(found, artifacts))
 
 
+def test_an_endpoint_that_stops_answering_ends_the_evaluation(tmp_path: Path) -> None:
+    def answer(model: str, prompt: str) -> str:
+        if int(prompt.split()[1]) >= 100:
+            server.hang = True
+        return "shipping"
+
+    evaluation = SPEC.evaluation.model_copy(update={"timeout": "1s", "max_in_flight": 4})
+    spec = SPEC.model_copy(update={"evaluation": evaluation})
+    artifacts = Artifacts(tmp_path.as_uri())
+    contender = Contender(spec_digest=SPEC.digest, name="base", model_name="base", model_digest="d")
+    with VllmStub(answer=answer) as server, pytest.raises(EndpointError, match="stopped answering"):
+        evaluate(
+            contender,
+            split(artifacts, 200),
+            "held_out",
+            spec=spec,
+            labels=LABELS,
+            endpoint=EndpointAddress(server.url),
+            artifacts=artifacts,
+            report=lambda line: None,
+        )
+
+
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
     with VllmStub() as server, pytest.raises(DataError, match="is empty"):
         ask(server.url, tmp_path, rows=0)
@@ -104,3 +127,6 @@ def test_recipes_compete_on_the_validation_set_only(tmp_path: Path) -> None:
     assert choose(on_validation, SPEC) == 1
     with pytest.raises(DataError, match="validation set only"):
         choose(some, SPEC)
+    blip = on_validation[1].model_copy(update={"failed": 5})
+    with pytest.raises(EndpointError, match="5 of 20 calls failed"):
+        choose([on_validation[0], blip], SPEC)
