@@ -16,6 +16,11 @@ import httpx
 import psutil
 import pytest
 
+from retune.artifacts import Artifacts
+from retune.evaluation.evaluate import read_outcomes
+from retune.state import releases
+from retune.state.database import Database
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / ".retune" / "demo"
 DEADLINE_S = 240.0
@@ -101,6 +106,19 @@ def test_drift_is_found_in_moved_traffic_only(demo: tuple[str, dict[str, Any]]) 
     assert not found["drift"]["before"]["drifted"]
     assert found["drift"]["drifted"] and found["drift"]["release"] == 1
     assert found["drift"]["window_rows"] >= 100
+
+
+def test_the_first_champion_loses_on_the_moved_tickets(demo: tuple[str, dict[str, Any]]) -> None:
+    state = Database(f"sqlite:///{PROJECT / '.retune' / 'state.db'}")
+    artifacts = Artifacts((PROJECT / ".retune" / "artifacts").as_uri())
+    with state.read() as tx:
+        first, second = releases.list_all(tx, "support-tickets")
+    usual = {outcome.id for outcome in read_outcomes(first.report, artifacts)}
+    again = read_outcomes(second.decision.reports["champion"], artifacts)
+    on_usual = [outcome.correct for outcome in again if outcome.id in usual]
+    on_moved = [outcome.correct for outcome in again if outcome.id not in usual]
+    assert len(on_usual) == len(usual) and len(on_moved) >= 50
+    assert sum(on_moved) / len(on_moved) <= sum(on_usual) / len(on_usual) - 0.10
 
 
 def test_it_says_where_to_look(demo: tuple[str, dict[str, Any]]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from retune.training.__main__ import HELD, main
+from retune.training.__main__ import main
 from retune.training.job import JobFolder, TrainingJob
-from retune.training.lease import hold
+from retune.training.lease import HELD, hold
 from tests.tuning import HYPERPARAMETERS, TEMPLATE, make_base, make_rows, write_rows
 
 

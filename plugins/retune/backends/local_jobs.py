@@ -20,7 +20,7 @@ from retune.errors import ArtifactError, BackendError, Problem
 from retune.records import Job, JobStatus
 from retune.settings import Settings
 from retune.training.job import Done, JobFolder, Lease, TrainingJob
-from retune.training.lease import is_alive
+from retune.training.lease import HELD, is_alive
 
 # Freed memory stays with the process: giving it back at every step cost a fifth of the time.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
@@ -101,7 +101,7 @@ class LocalBackend:
         if folder.read_done() is None:
             # First, so that nobody who looks in between takes it for a crash.
             folder.finish(Done("cancelled", error="cancelled"))
-        _kill(Lease.read(folder))
+        _kill(folder)
 
     def fetch(self, job: Job) -> Trained:
         """Store the adapter's files as an artifact."""
@@ -168,7 +168,7 @@ class LocalBackend:
         """Wait until others can see that somebody trains here, or until the trainer has ended."""
         deadline = time.monotonic() + _LEASE_WITHIN_S
         child = self._children[folder.path.name]
-        while child.poll() is None and not is_alive(Lease.read(folder), time.time()):
+        while child.poll() is None and not is_alive(folder, time.time()):
             if time.monotonic() > deadline:
                 raise BackendError(
                     f"the trainer took no lease in {_LEASE_WITHIN_S} s", f"see {folder.log_file}"
@@ -179,7 +179,9 @@ class LocalBackend:
         child = self._children.get(folder.path.name)
         if child is not None and child.poll() is None:  # poll also reaps it
             return True
-        return is_alive(Lease.read(folder), time.time())
+        if child is not None and child.returncode == HELD:  # somebody else's trainer is the job's
+            del self._children[folder.path.name]
+        return is_alive(folder, time.time())
 
     def _last_words(self, folder: JobFolder) -> str:
         child = self._children.get(folder.path.name)
@@ -199,18 +201,20 @@ def stop_trainers(jobs: Path) -> list[str]:
         The keys of the jobs that were running.
     """
     folders = [JobFolder(path) for path in sorted(jobs.glob("*")) if path.is_dir()]
-    return [folder.path.name for folder in folders if _kill(Lease.read(folder))]
+    return [folder.path.name for folder in folders if _kill(folder)]
 
 
-def _kill(lease: Lease | None) -> bool:
-    """Kill the lease's holder with its process group; say whether there was one to kill."""
-    if lease is None or not is_alive(lease, time.time()):
+def _kill(folder: JobFolder) -> bool:
+    """Kill the directory's trainer with its process group; say whether there was one to kill."""
+    lease = Lease.read(folder)
+    if lease is None or not is_alive(folder, time.time()):
         return False
     if lease.host != socket.gethostname():
         raise BackendError(f"the trainer runs on {lease.host} (pid {lease.pid})", "cancel it on that host")
     try:
         # A pid is soon somebody else's.
-        if "retune.training" not in psutil.Process(lease.pid).cmdline():
+        command = psutil.Process(lease.pid).cmdline()
+        if "retune.training" not in command or str(folder.path) not in command:
             return False
         if os.getpgid(lease.pid) == lease.pid:
             os.killpg(lease.pid, signal.SIGKILL)

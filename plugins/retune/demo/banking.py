@@ -15,7 +15,9 @@ from retune.demo import results
 from retune.demo.base import build_base
 from retune.demo.clock import Clock
 from retune.demo.stack import ENDPOINT, Stack
-from retune.records import Decision
+from retune.demo.traffic import five_answers
+from retune.errors import Problem, RetuneError
+from retune.records import Decision, Verdict
 from retune.settings import Settings
 from retune.spec import load_spec
 
@@ -33,6 +35,7 @@ TEN = (
 )
 _RUN_S = 1800.0
 _SUITE = "include/expectations/banking77.json"
+_SYSTEM = "Answer with the intent of the customer's question."
 _BASE = ".retune/models/tiny-base"
 
 
@@ -43,6 +46,9 @@ def run(settings: Settings, source: Path, console: Console) -> None:
         settings: The installation whose repository this is.
         source: BANKING77's training CSV, with columns `text` and `category`.
         console: Where progress goes.
+
+    Raises:
+        RetuneError: A run failed, or a figure that real data should reach was missed.
     """
     if not source.is_file():
         console.print(f"skipped: {source} is not there", soft_wrap=True)
@@ -51,9 +57,33 @@ def run(settings: Settings, source: Path, console: Console) -> None:
         _spec(source, "banking77-ten", TEN, epochs=8, base_steps=300),
         _spec(source, "banking77", (), epochs=6, base_steps=300),
     )
-    found = {"pipelines": [_tune(settings, *spec, console) for spec in specs]}
+    entries = [_tune(settings, *spec, console) for spec in specs]
+    stages = {entry["pipeline"]: entry.pop("stages") for entry in entries}
+    found = {"releases": entries, "drift": None, "stages": stages, "live": None}
     results.save(settings.home / "e2e.json", found)
-    _show(console, found["pipelines"])
+    _show(console, entries)
+    _require(entries)
+
+
+def _require(entries: Sequence[dict[str, Any]]) -> None:
+    """Raise RetuneError listing every figure that real data should reach and did not."""
+    ten, whole = entries
+    share = sum(entry["failed_calls"] for entry in entries) / sum(entry["calls"] for entry in entries)
+    base, tuned = (ten[name]["accuracy"]["value"] for name in ("base", "tuned"))
+    reached = {
+        f"ten intents promoted, not {ten['decision']}": ten["decision"] == "PROMOTE",
+        f"ten intents tuned to at least 0.80, not {tuned:.3f}": tuned >= 0.80,
+        f"ten intents at base of at most 0.20, not {base:.3f}": base <= 0.20,
+        f"all 10,003 rows read, not {whole['rows_read']:,}": whole["rows_read"] == 10_003,
+        f"77 intents, not {whole['labels']}": whole["labels"] == 77,
+        f"fewer than 1% failed calls, not {share:.1%}": share < 0.01,
+        "a value and an n in every check": all(
+            check["value"] is not None and check["n"] > 0 for entry in entries for check in entry["checks"]
+        ),
+    }
+    missed = [Problem(f"expected {what}") for what, good in reached.items() if not good]
+    if missed:
+        raise RetuneError(missed)
 
 
 def _spec(
@@ -69,7 +99,7 @@ def _spec(
     data = {
         "sources": [str(source.resolve())],
         "columns": {"prompt": "text", "completion": "category"},
-        "system_prompt": "Answer with the intent of the customer's question.",
+        "system_prompt": _SYSTEM,
         "expectations": _SUITE,
         "min_examples": 500,
     }
@@ -105,7 +135,8 @@ def _tune(settings: Settings, spec: dict[str, Any], base_steps: int, console: Co
             stack.wait_for_airflow()
             stack.wait_for_serving()
         dag_id = f"{name}.tune"
-        stack.api.unpause(dag_id, timeout_s=120)
+        for verb in ("deploy", "tune"):
+            stack.api.unpause(f"{name}.{verb}", timeout_s=120)
         with clock.stage("tuning"):
             run_id = stack.api.trigger(dag_id)
             run = stack.api.follow(dag_id, run_id, _RUN_S, clock.tell)
@@ -117,13 +148,17 @@ def _tune(settings: Settings, spec: dict[str, Any], base_steps: int, console: Co
 
 def _entry(stack: Stack, dag_id: str, run: dict[str, Any], clock: Clock) -> dict[str, Any]:
     read: Callable[[str], Any] = lambda task: stack.api.xcom(dag_id, run["dag_run_id"], task)  # noqa: E731
+    name = dag_id.removesuffix(".tune")
     decision = Decision.from_json(read("decide"))
     dataset = read("prepare_data")
     clock.tell(f"{dag_id}: {decision.verdict}: {decision.reason}")
+    released = read("release_winner") if decision.verdict is Verdict.PROMOTE else None
     return {
-        "pipeline": dag_id.removesuffix(".tune"),
+        "pipeline": name,
+        "number": released["number"] if released else None,
         "dag_run_id": run["dag_run_id"],
         "run_type": run["run_type"],
+        "gateway_answers": _answers(stack, name, clock) if released else [],
         "rows_read": dataset["rows_read"],
         "dropped": dataset["dropped"],
         "labels": len(dataset["labels"]),
@@ -137,6 +172,14 @@ def _entry(stack: Stack, dag_id: str, run: dict[str, Any], clock: Clock) -> dict
         "checks": [check.model_dump(mode="json") for check in decision.checks],
         "stages": clock.stages,
     }
+
+
+def _answers(stack: Stack, name: str, clock: Clock) -> list[dict[str, str]]:
+    """Wait for the rollout that the release woke, and return five of the gateway's answers."""
+    dag_id = f"{name}.deploy"
+    runs = stack.api.wait_until(f"a run of {dag_id}", lambda: stack.api.runs(dag_id), 60)
+    stack.api.follow(dag_id, runs[0]["dag_run_id"], _RUN_S, clock.tell)
+    return five_answers(stack.gateway_url, name, _SYSTEM, "I am still waiting on my card?")
 
 
 def _show(console: Console, entries: Sequence[dict[str, Any]]) -> None:

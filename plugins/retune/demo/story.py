@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +47,8 @@ def run(settings: Settings, console: Console) -> None:
         KeyboardInterrupt: After everything that was started has ended.
     """
     stop(settings)
+    # A termination ends the demo as Ctrl-C does: through the handlers below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     project = folder(settings)
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(settings.project / "include", project / "include")

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +86,7 @@ class Keeper:
                 return
             losses = 0 if time.monotonic() - began > _STEADY_S else losses + 1
             wait_s = min(2.0 ** (losses - 1), _LONGEST_BACKOFF_S) if losses > 1 else 0.0
-            self._report(f"{self.part.name} {why}; starting it again")
+            self._say(f"{self.part.name} {why}; starting it again")
             self._stop.wait(wait_s)
 
     def _run_once(self) -> str:
@@ -152,11 +153,15 @@ class Keeper:
             self._on_ready()
         except OSError as error:
             if self._unsaid != str(error):
-                self._report(f"{self.part.name} is up, but this cannot be written down yet: {error}")
+                self._say(f"{self.part.name} is up, but this cannot be written down yet: {error}")
             self._unsaid = str(error)
             return False
         self._unsaid = ""
         return True
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # where it goes may be on the full disk too
+            self._report(line)
 
 
 def _tail(path: Path, size: int = 600) -> str:

@@ -10,7 +10,7 @@ from retune.errors import EndpointError
 from retune.records import Model, Release, Route, Target
 from retune.serving.waiting import wait_ready, wait_routed
 from retune.spec import PipelineSpec
-from retune.state import ledger, placements, releases, routes, specs
+from retune.state import ledger, placements, releases, routes
 from retune.state.database import Database
 
 __all__ = ["deploy", "place", "rollback", "wait_ready", "wait_routed"]
@@ -56,13 +56,13 @@ def deploy(release: Release, spec: PipelineSpec, *, db: Database, now: datetime)
             pipeline, _, number = purpose.removeprefix("release:").rpartition(":")
             if purpose.startswith("release:") and pipeline == release.pipeline and int(number) not in keep:
                 placements.release(tx, endpoint, purpose)
-        return _lead(tx, release, spec, "deploy", f"dag_run:{release.dag_run_id}", now)
+        return _lead(tx, release, alias, endpoint, "deploy", f"dag_run:{release.dag_run_id}", now)
 
 
 def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route:
-    """Lead the pipeline's alias back to the release that answered before, in one transaction.
+    """Lead the pipeline's live alias back to the release that answered before, in one transaction.
 
-    Agents follow by themselves; `wait_routed` tells when. A second rollback goes one further back.
+    The release answers at the endpoint where it did before. Agents follow by themselves; `wait_routed` tells when. A second rollback goes one further back.
 
     Args:
         pipeline: The pipeline's name.
@@ -74,13 +74,12 @@ def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route
         EndpointError: There is no earlier release that answered.
     """
     with db.write() as tx:
-        newest = releases.newest(tx, pipeline)
-        if newest is None:
+        if releases.newest(tx, pipeline) is None:
             raise EndpointError(f"{pipeline} has no release", "run its tune DAG")
-        spec = specs.load(tx, newest.spec_digest)
-        versions = routes.history(tx, spec.deploy.alias)
+        # Not the newest spec: a release that is not live may have changed the alias or the endpoint.
+        versions = routes.of_pipeline(tx, pipeline)
         live = min((t.release for t in versions[0].targets), default=0) if versions else 0
-        earlier = [t.release for route in versions[1:] for t in route.targets if t.release < live]
+        earlier = [(route, t.release) for route in versions[1:] for t in route.targets if t.release < live]
         if not earlier:
             raise EndpointError(
                 f"{pipeline} has no release that answered before release {live}"
@@ -88,24 +87,23 @@ def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route
                 else f"nothing of {pipeline} is live",
                 "see `retune status`",
             )
-        release = releases.get(tx, pipeline, earlier[0])
-        placements.want(
-            tx, spec.deploy.endpoint, release.model, _purpose(pipeline, release.number), None, now
-        )
-        return _lead(tx, release, spec, "rollback", actor, now)
+        before, number = earlier[0]
+        release = releases.get(tx, pipeline, number)
+        placements.want(tx, before.endpoint, release.model, _purpose(pipeline, number), None, now)
+        return _lead(tx, release, versions[0].alias, before.endpoint, "rollback", actor, now)
 
 
 def _lead(
-    tx: Connection, release: Release, spec: PipelineSpec, event: str, actor: str, now: datetime
+    tx: Connection, release: Release, alias: str, endpoint: str, event: str, actor: str, now: datetime
 ) -> Route:
     """Put the route to one release and write it into the ledger."""
-    current = routes.get(tx, spec.deploy.alias)
+    current = routes.get(tx, alias)
     target = Target(release=release.number, model_digest=release.model.digest, weight=100)
     wish = Route(
         spec_digest=release.spec_digest,
-        alias=spec.deploy.alias,
+        alias=alias,
         pipeline=release.pipeline,
-        endpoint=spec.deploy.endpoint,
+        endpoint=endpoint,
         version=0,
         targets=(target,),
     )

@@ -72,6 +72,16 @@ def history(tx: Connection, alias: str) -> list[Route]:
     return [Route.from_json(record) for (record,) in tx.execute(query)]
 
 
+def of_pipeline(tx: Connection, pipeline: str) -> list[Route]:
+    """Return every version of every route of a pipeline, newest first, whatever its alias was then."""
+    query = (
+        select(routes.c.record)
+        .where(routes.c.record["pipeline"].as_string() == pipeline)
+        .order_by(routes.c.at.desc(), routes.c.version.desc())
+    )
+    return [Route.from_json(record) for (record,) in tx.execute(query)]
+
+
 def live_since(tx: Connection, alias: str) -> datetime | None:
     """Return when the targets in force were first put in force, or None."""
     query = select(routes.c.record, routes.c.at).where(routes.c.alias == alias)

@@ -13,9 +13,6 @@ from retune.errors import RetuneError
 from retune.training import lease, progress
 from retune.training.job import Done, JobFolder
 
-HELD = 3
-"""Exit code: another process holds the lease."""
-
 
 def main(arguments: list[str]) -> int:
     """Run the job; 0 succeeded, 1 failed, 2 wrong arguments, 3 somebody else runs it."""
@@ -33,7 +30,7 @@ def main(arguments: list[str]) -> int:
             return _run(folder)
     except lease.LeaseHeldError as error:
         print(error, file=sys.stderr)
-        return HELD
+        return lease.HELD
 
 
 def _run(folder: JobFolder) -> int:

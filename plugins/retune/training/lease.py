@@ -10,37 +10,39 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from retune.errors import BackendError
 from retune.training.job import JobFolder, Lease
 
+HELD = 3
+"""The trainer's exit code where another process holds the lease."""
 HEARTBEAT_S = 2.0
 STALE_S = 15.0
-"""A holder that has been silent for longer counts as dead."""
+"""A holder on another host that has been silent for longer counts as dead."""
+_TRIES, _BETWEEN_S = 10, 0.02
 
 
 class LeaseHeldError(BackendError):
     """Another process holds the lease."""
 
 
-def is_alive(lease: Lease | None, now: float) -> bool:
-    """Say whether a lease's holder lives: a fresh heartbeat, and on this host a live pid too.
+def is_alive(folder: JobFolder, now: float) -> bool:
+    """Say whether somebody holds the directory's lease.
+
+    On this host the file lock says so, which the kernel frees when its holder dies: a heartbeat may
+    stand still on a slow or full disk while the training goes on. It counts for other hosts only.
 
     Args:
-        lease: The lease as read, None where there is none.
+        folder: The job directory.
         now: Seconds since 1970.
+
+    Raises:
+        BackendError: The directory cannot be read.
     """
-    if lease is None or now - lease.heartbeat > STALE_S:
-        return False
-    if lease.host != socket.gethostname():
+    if _is_locked(folder):
         return True
-    try:
-        os.kill(lease.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return _beats_elsewhere(Lease.read(folder), now)
 
 
 @contextmanager
@@ -54,12 +56,10 @@ def hold(folder: JobFolder) -> Iterator[None]:
         LeaseHeldError: Another process holds it.
     """
     with folder.lock_file.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _held(folder, Lease.read(folder)) from None
+        if not _lock(lock):
+            raise _held(folder, Lease.read(folder))
         current = Lease.read(folder)
-        if current and current.host != socket.gethostname() and is_alive(current, time.time()):
+        if _beats_elsewhere(current, time.time()):
             raise _held(folder, current)
         Lease(socket.gethostname(), os.getpid(), time.time()).write(folder)
         stop = threading.Event()
@@ -70,6 +70,35 @@ def hold(folder: JobFolder) -> Iterator[None]:
         finally:
             stop.set()
             beat.join()
+
+
+def _beats_elsewhere(lease: Lease | None, now: float) -> bool:
+    return lease is not None and lease.host != socket.gethostname() and now - lease.heartbeat <= STALE_S
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock for good; who only looks at it has it for a moment, hence more than one try."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_BETWEEN_S)
+        else:
+            return True
+    return False
+
+
+def _is_locked(folder: JobFolder) -> bool:
+    try:
+        with folder.lock_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BackendError(f"{folder.lock_file} cannot be read: {error}", "mend the disk") from error
+    return False
 
 
 def _held(folder: JobFolder, lease: Lease | None) -> LeaseHeldError:

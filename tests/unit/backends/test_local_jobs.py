@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from retune.backends.local_jobs import LocalBackend, _environment, stop_trainers
 from retune.errors import BackendError
 from retune.records import JobStatus
 from retune.training.job import Done, JobFolder, Lease
+from retune.training.lease import HELD, hold
 from tests.tuning import BASE, Bench, make_bench
 
 
@@ -51,13 +55,49 @@ def test_nothing_is_found_where_nothing_was_submitted(backend: LocalBackend, ord
 def test_a_live_trainer_of_another_process_is_adopted(
     backend: LocalBackend, order: Order, folder: JobFolder
 ) -> None:
-    Lease(socket.gethostname(), os.getpid(), time.time()).write(folder)
     folder.append_progress({"step": 4, "total_steps": 8, "epoch": 1.0, "seconds": 1.5, "loss": 2.0})
-    job = backend.find(order)
-    assert job is not None and job.url == folder.path.as_uri()
-    view = backend.poll(job)
+    with hold(folder):
+        job = backend.find(order)
+        assert job is not None and job.url == folder.path.as_uri()
+        view = backend.poll(job)
     assert (view.status, view.total_steps, view.seconds) == (JobStatus.RUNNING, 8, 1.5)
     assert [(point.step, point.values) for point in view.points] == [(4, {"loss": 2.0})]
+
+
+def test_a_trainer_that_finds_the_job_taken_leaves_it_running(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    """Two adopters that submit at the same moment: the later trainer ends with the code HELD."""
+    with hold(folder):
+        job = backend.find(order)
+        assert job is not None
+        backend._write(folder, order)
+        backend._start(folder)  # as who looked before the lease was taken
+        assert backend._children[order.key].wait() == HELD
+        Lease(socket.gethostname(), os.getpid(), time.time() - 3600).write(folder)
+        assert backend.poll(job).status is JobStatus.RUNNING
+        assert backend.submit(order) == job
+    with pytest.raises(JobLostError, match="was killed without a result"):
+        backend.poll(job)
+
+
+def test_cancelling_kills_a_trainer_whose_heartbeat_stands_still(
+    backend: LocalBackend, order: Order, folder: JobFolder
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from retune.training.lease import fcntl\n"
+        "lock = Path(sys.argv[2], 'lease.lock').open('a'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, "retune.training", str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trainer:
+        assert trainer.stdout is not None and trainer.stdout.readline() == b"held\n"
+        Lease(socket.gethostname(), trainer.pid, time.time() - 3600).write(folder)
+        job = backend.find(order)
+        assert job is not None
+        backend.cancel(job)
+        assert trainer.wait() == -signal.SIGKILL
+    assert backend.poll(job).status is JobStatus.CANCELLED
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
@@ -109,8 +149,8 @@ def test_an_empty_side_is_refused(bench: Bench, backend: LocalBackend, order: Or
 
 
 def test_a_pid_that_is_now_somebody_elses_is_not_killed(bench: Bench, folder: JobFolder) -> None:
-    Lease(socket.gethostname(), os.getpid(), time.time()).write(folder)
-    assert stop_trainers(bench.settings.jobs) == []
+    with hold(folder):
+        assert stop_trainers(bench.settings.jobs) == []
 
 
 def test_a_trainer_on_another_host_is_said_not_killed(

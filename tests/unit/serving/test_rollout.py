@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from retune.artifacts import Artifacts
 from retune.errors import EndpointError
+from retune.records import Release
 from retune.serving import rollout
-from retune.state import ledger, placements, replicas, routes
+from retune.spec import PipelineSpec
+from retune.state import ledger, placements, releases, replicas, routes, specs
 from retune.state.database import Database
 from retune.state.replicas import ReplicaState
 from tests.unit.serving.builders import ENDPOINT, NOW, SPEC, stored_model, stored_release
@@ -55,3 +57,51 @@ def test_deploying_in_the_wrong_order_or_place_is_refused(db: Database, tmp_path
     with db.read() as tx:
         assert len(ledger.entries(tx)) == 1 and len(routes.history(tx, "tickets")) == 1
         assert set(placements.purposes(tx, ENDPOINT)) == {"release:tickets:2"}
+
+
+@pytest.fixture
+def made(db: Database, tmp_path: Path) -> list[Release]:
+    """Three releases, of which none is live."""
+    artifacts = Artifacts((tmp_path / "store").as_uri())
+    return [stored_release(db, stored_model(artifacts, tmp_path / name), name, tmp_path) for name in "abc"]
+
+
+def with_deploy(**changes: str) -> PipelineSpec:
+    """The sample spec with another alias or endpoint."""
+    return SPEC.model_copy(update={"deploy": SPEC.deploy.model_copy(update=changes)})
+
+
+def frozen(db: Database, release: Release, spec: PipelineSpec) -> Release:
+    """A next release of the same model that was made by another spec."""
+    with db.write() as tx:
+        specs.freeze(tx, spec, NOW)
+        return releases.create(
+            *(tx, "tickets", spec.digest, release.model, release.dataset_digest, release.decision, "moved"),
+            NOW,
+        )
+
+
+def test_going_back_over_a_move_leads_to_the_earlier_endpoint(db: Database, made: list[Release]) -> None:
+    moved = with_deploy(endpoint="vllm_other")
+    rollout.deploy(made[0], SPEC, db=db, now=NOW)
+    rollout.deploy(made[1], SPEC, db=db, now=NOW)
+    rollout.deploy(frozen(db, made[2], moved), moved, db=db, now=NOW)
+    back = rollout.rollback("tickets", "ana", db=db, now=NOW)
+    assert (back.alias, back.endpoint, back.targets[0].release) == ("tickets", ENDPOINT, 2)
+    with db.read() as tx:
+        assert routes.for_endpoint(tx, ENDPOINT) == [back]
+        assert routes.for_endpoint(tx, "vllm_other") == []
+        assert "release:tickets:2" in placements.purposes(tx, ENDPOINT)
+
+
+def test_a_renamed_alias_that_is_not_live_is_not_gone_back_on(db: Database, made: list[Release]) -> None:
+    rollout.deploy(made[0], SPEC, db=db, now=NOW)
+    rollout.deploy(made[1], SPEC, db=db, now=NOW)
+    renamed = with_deploy(alias="renamed")
+    newest = frozen(db, made[2], renamed)
+    back = rollout.rollback("tickets", "ana", db=db, now=NOW)
+    assert (back.alias, back.version, back.targets[0].release) == ("tickets", 3, 1)
+    # Once it is live, its callers are the ones that go back.
+    rollout.deploy(newest, renamed, db=db, now=NOW + timedelta(hours=1))
+    back = rollout.rollback("tickets", "ana", db=db, now=NOW + timedelta(hours=2))
+    assert (back.alias, back.version, back.targets[0].release) == ("renamed", 2, 1)
