@@ -62,7 +62,8 @@ def deploy(release: Release, spec: PipelineSpec, *, db: Database, now: datetime)
 def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route:
     """Lead the pipeline's live alias back to the release that answered before, in one transaction.
 
-    The release answers at the endpoint where it did before. Agents follow by themselves; `wait_routed` tells when. A second rollback goes one further back.
+    The release answers at the endpoint where it did before. Agents follow by themselves;
+    `wait_routed` tells when. A second rollback goes one further back.
 
     Args:
         pipeline: The pipeline's name.
