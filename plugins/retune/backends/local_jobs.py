@@ -70,8 +70,9 @@ class LocalBackend:
         if not folder.job_file.exists():
             self._write(folder, order)
         if folder.read_done() is None and not self._is_running(folder):
+            before = Lease.read(folder)
             self._start(folder)
-            self._await_lease(folder)
+            self._await_lease(folder, before)
         return self._handle(order, folder)
 
     def find(self, order: Order) -> Job | None:
@@ -164,11 +165,11 @@ class LocalBackend:
                 f"the trainer cannot be started: {error}", "see trainer_python in the settings"
             ) from error
 
-    def _await_lease(self, folder: JobFolder) -> None:
+    def _await_lease(self, folder: JobFolder, before: Lease | None) -> None:
         """Wait until others can see that somebody trains here, or until the trainer has ended."""
         deadline = time.monotonic() + _LEASE_WITHIN_S
         child = self._children[folder.path.name]
-        while child.poll() is None and not is_alive(folder, time.time()):
+        while child.poll() is None and Lease.read(folder) == before:
             if time.monotonic() > deadline:
                 raise BackendError(
                     f"the trainer took no lease in {_LEASE_WITHIN_S} s", f"see {folder.log_file}"

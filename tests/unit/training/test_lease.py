@@ -68,7 +68,9 @@ def test_a_killed_holder_is_dead_at_once_whatever_its_heartbeat(folder: JobFolde
         "import sys, time; from pathlib import Path; from retune.training.lease import hold, JobFolder\n"
         "with hold(JobFolder(Path(sys.argv[1]))): print('held', flush=True); time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder.path)], stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         assert is_alive(folder, time.time())
         holder.kill()
