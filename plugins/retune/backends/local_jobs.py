@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-import retune
 from retune.artifacts import Artifacts, digest_of_tree, write_atomically
 from retune.backends.base import JobLostError, Order, Point, Trained, View
 from retune.backends.recipes import base_folder
+from retune.backends.trainer_process import environment, kill
 from retune.errors import ArtifactError, BackendError, Problem
 from retune.records import Job, JobStatus
 from retune.settings import Settings
 from retune.training.job import Done, JobFolder, Lease, TrainingJob
 from retune.training.lease import HELD, is_alive
-
-# Freed memory stays with the process: giving it back at every step cost a fifth of the time.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 _LEASE_WITHIN_S = 60
 
@@ -83,8 +76,12 @@ class LocalBackend:
         return self._handle(order, folder)
 
     def poll(self, job: Job) -> View:
-        """Read the directory; raises JobLostError where the trainer died without a word."""
-        folder = self._folder(job.provider_id)
+        """Read the directory; raises JobLostError where the trainer died without a word.
+
+        Raises:
+            BackendError: The job is on another host, in a home that is not this host's.
+        """
+        folder = self._folder_of(job)
         running = self._is_running(folder)
         done = folder.read_done()  # after the look at the process: a trainer that just ended has written it
         entries = folder.read_progress()
@@ -98,15 +95,15 @@ class LocalBackend:
 
     def cancel(self, job: Job) -> None:
         """Mark the directory as cancelled, then kill the trainer and what it started."""
-        folder = self._folder(job.provider_id)
+        folder = self._folder_of(job)
         if folder.read_done() is None:
             # First, so that nobody who looks in between takes it for a crash.
             folder.finish(Done("cancelled", error="cancelled"))
-        _kill(folder)
+        kill(folder)
 
     def fetch(self, job: Job) -> Trained:
         """Store the adapter's files as an artifact."""
-        folder = self._folder(job.provider_id)
+        folder = self._folder_of(job)
         try:
             artifact = self._artifacts.put_tree(folder.model)
         except (ArtifactError, OSError) as error:
@@ -116,13 +113,27 @@ class LocalBackend:
     def _folder(self, key: str) -> JobFolder:
         return JobFolder(self._settings.jobs / key)
 
+    def _folder_of(self, job: Job) -> JobFolder:
+        """Return a job's directory; where hosts have homes of their own, only its host can tell of it."""
+        folder, host = self._folder(job.key), job.provider_id.rpartition(":")[0]
+        here = socket.gethostname()
+        if host not in ("", here) and not folder.path.exists():
+            raise BackendError(
+                f"job {job.key[:12]} was started on host {host}; its directory is not on {here}, which cannot"
+                " tell whether it still trains",
+                f"run the task on {host}, or give both hosts one RETUNE_HOME; if {host} is gone for good,"
+                f" `mkdir -p {folder.path}` on {here} and run again: the training starts anew",
+            )
+        return folder
+
     def _handle(self, order: Order, folder: JobFolder) -> Job:
+        lease = Lease.read(folder)
         return Job(
             spec_digest=order.recipe.spec_digest,
             key=order.key,
             backend=self.name,
             attempt=order.attempt,
-            provider_id=order.key,
+            provider_id=f"{lease.host if lease else socket.gethostname()}:{order.key}",
             url=folder.path.as_uri(),
         )
 
@@ -154,7 +165,7 @@ class LocalBackend:
                 self._children[folder.path.name] = subprocess.Popen(
                     command,
                     cwd=folder.path,
-                    env=_environment(folder),
+                    env=environment(folder),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -202,43 +213,10 @@ def stop_trainers(jobs: Path) -> list[str]:
         The keys of the jobs that were running.
     """
     folders = [JobFolder(path) for path in sorted(jobs.glob("*")) if path.is_dir()]
-    return [folder.path.name for folder in folders if _kill(folder)]
-
-
-def _kill(folder: JobFolder) -> bool:
-    """Kill the directory's trainer with its process group; say whether there was one to kill."""
-    lease = Lease.read(folder)
-    if lease is None or not is_alive(folder, time.time()):
-        return False
-    if lease.host != socket.gethostname():
-        raise BackendError(f"the trainer runs on {lease.host} (pid {lease.pid})", "cancel it on that host")
-    try:
-        # A pid is soon somebody else's.
-        command = psutil.Process(lease.pid).cmdline()
-        if "retune.training" not in command or str(folder.path) not in command:
-            return False
-        if os.getpgid(lease.pid) == lease.pid:
-            os.killpg(lease.pid, signal.SIGKILL)
-        else:
-            os.kill(lease.pid, signal.SIGKILL)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return False
-    return True
+    return [folder.path.name for folder in folders if kill(folder)]
 
 
 def _point(entry: dict[str, Any]) -> Point:
     told = {"at", "step", "total_steps", "epoch", "seconds"}
     values = {name: float(value) for name, value in entry.items() if name not in told}
     return Point(int(entry["step"]), float(entry["seconds"]), values)
-
-
-def _environment(folder: JobFolder) -> dict[str, str]:
-    """Return the trainer's environment: this package alone on its path, none of Airflow's secrets."""
-    code = folder.path / "code"
-    code.mkdir(exist_ok=True)
-    link = code / "retune"
-    link.unlink(missing_ok=True)
-    # The folder that holds the package may be a whole site-packages, for another interpreter.
-    link.symlink_to(Path(retune.__file__).parent)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    return kept | _KEEP_MEMORY | {"PYTHONPATH": str(code), "PYTHONUNBUFFERED": "1"}

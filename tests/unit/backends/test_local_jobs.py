@@ -8,18 +8,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from retune.backends.base import JobLostError, Order
-from retune.backends.jobs import job_key
-from retune.backends.local_jobs import LocalBackend, _environment, stop_trainers
+from retune.backends.jobs import cancel_job, job_key, run_job
+from retune.backends.local_jobs import LocalBackend, stop_trainers
+from retune.backends.trainer_process import environment
 from retune.errors import BackendError
 from retune.records import JobStatus
+from retune.state import jobs
 from retune.training.job import Done, JobFolder, Lease
 from retune.training.lease import HELD, hold
-from tests.tuning import BASE, Bench, make_bench
+from tests.tuning import BASE, NOW, Bench, make_bench
 
 
 @pytest.fixture
@@ -163,11 +167,42 @@ def test_a_trainer_on_another_host_is_said_not_killed(
         backend.cancel(job)
 
 
-def test_the_trainer_gets_this_package_alone_and_no_secret_of_airflows(
+def test_a_job_that_another_host_has_in_its_own_home_is_said_not_submitted(
+    bench: Bench, order: Order, folder: JobFolder
+) -> None:
+    """A retry lands on another host than the first try, which still trains."""
+    Lease("host-a", 1, time.time()).write(folder)
+    handle = LocalBackend(bench.settings, bench.artifacts)._handle(order, folder)
+    other = replace(bench, settings=replace(bench.settings, home=bench.settings.home / "host-b"))
+    with bench.db.write() as tx:
+        jobs.intend(tx, order.key, order.dataset.pipeline, "local", 1, {}, NOW)
+        jobs.submitted(tx, order.key, handle)
+
+    def act(what: Callable[..., object]) -> None:
+        places = {"db": bench.db, "artifacts": bench.artifacts, "settings": other.settings}
+        what(order.recipe, order.dataset, now=NOW, **places)
+
+    for what in (run_job, cancel_job):
+        with pytest.raises(BackendError, match="was started on host host-a.* run the task on host-a"):
+            act(what)
+    assert not other.settings.jobs.exists()
+    with bench.db.read() as tx:
+        row = jobs.get(tx, order.key)
+    assert row is not None and row.status is JobStatus.RUNNING
+    # As the error says for a host that is gone for good.
+    (other.settings.jobs / order.key).mkdir(parents=True)
+    with pytest.raises(JobLostError):
+        LocalBackend(other.settings, other.artifacts).poll(handle)
+
+
+def test_the_trainer_gets_this_package_alone_and_no_secret(
     folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     monkeypatch.setenv("AIRFLOW_CONN_BANK", "secret")
-    env = _environment(folder)
-    assert "secret" not in env.values()
+    monkeypatch.setenv("RETUNE_STATE_URL", "secret")
+    monkeypatch.setenv("RETUNE_ENDPOINT_VLLM_KEY", "secret")
+    monkeypatch.setenv("RETUNE_TRAINER_THREADS", "2")
+    env = environment(folder)
+    assert "secret" not in env.values() and env["RETUNE_TRAINER_THREADS"] == "2"
     assert os.listdir(env["PYTHONPATH"]) == ["retune"]
