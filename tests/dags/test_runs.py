@@ -9,6 +9,7 @@ import httpx
 
 from retune.monitoring.capture import read_window
 from retune.records import JobStatus, Release
+from retune.serving import rollout
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes
 from tests.dags.conftest import FirstRun, House, clueless, events, skilled, states
 from tests.unit.serving.builders import stored_model, until
@@ -36,6 +37,11 @@ def all_releases(house: House) -> list[Release]:
 
 def job_folders(house: House) -> list[Path]:
     return sorted(path for path in house.settings.jobs.iterdir() if path.is_dir())
+
+
+def make_live(house: House, release: Release) -> None:
+    """Write the route to a release, as the deploy DAG does."""
+    rollout.deploy(release, house.spec, db=house.db, now=now())
 
 
 def another_release(house: House, tmp_path: Path) -> Release:
@@ -71,12 +77,16 @@ def test_a_candidate_that_earns_it_is_released_once(first_run: FirstRun, release
     assert (release.number, release.dag_run_id) == (1, first_run.run.run_id)
     assert release.report.metrics["accuracy"].value == 1.0
     with released.db.read() as tx:
-        assert [entry.event for entry in ledger.entries(tx, released.pipeline)] == ["released"]
+        assert [entry.event for entry in ledger.entries(tx, released.pipeline)] == [
+            "decided",
+            "released",
+        ]
         assert placements.wanted(tx, "vllm_test", now()) == []
     assert live(released) is None
 
 
 def test_the_same_run_again_trains_nothing_and_releases_nothing(released: House) -> None:
+    make_live(released, all_releases(released)[0])
     folders, before = job_folders(released), len(events(released.pipeline, "release"))
     released.start_agent()
     found = states(released.run("tune"))
@@ -87,7 +97,43 @@ def test_the_same_run_again_trains_nothing_and_releases_nothing(released: House)
     assert len(events(released.pipeline, "release")) == before
 
 
+def test_a_release_whose_event_was_lost_is_announced_again_by_every_run(released: House) -> None:
+    before = len(events(released.pipeline, "release"))
+    released.start_agent()
+    assert states(released.run("tune"))["release_winner"] == "success"
+    released.stub.answer = clueless
+    assert states(released.run("tune"))["release_winner"] == "success"
+    assert events(released.pipeline, "release")[before:] == [{"release": 1}, {"release": 1}]
+    assert len(all_releases(released)) == 1
+
+
+def test_a_release_that_a_person_took_off_is_not_announced_again(released: House, tmp_path: Path) -> None:
+    [first] = all_releases(released)
+    second = another_release(released, tmp_path)
+    # The newest release is the model that the next run makes, and it was rolled back.
+    with released.db.write() as tx:
+        third = releases.create(
+            tx,
+            released.pipeline,
+            first.spec_digest,
+            first.model,
+            first.dataset_digest,
+            first.decision,
+            "a third run",
+            now(),
+        )
+    for release in (second, third):
+        make_live(released, release)
+    rollout.rollback(released.pipeline, "a person", db=released.db, now=now())
+    before = len(events(released.pipeline, "release"))
+    released.start_agent()
+    assert states(released.run("tune"))["release_winner"] == "skipped"
+    assert len(events(released.pipeline, "release")) == before
+    assert live(released) == 2
+
+
 def test_a_candidate_that_does_not_earn_it_changes_nothing(released: House) -> None:
+    make_live(released, all_releases(released)[0])
     released.stub.answer = clueless
     before = len(events(released.pipeline, "release"))
     released.start_agent()
@@ -96,7 +142,7 @@ def test_a_candidate_that_does_not_earn_it_changes_nothing(released: House) -> N
     assert found["release_winner"] == "skipped"
     assert len(all_releases(released)) == 1
     assert len(events(released.pipeline, "release")) == before
-    assert live(released) is None
+    assert live(released) == 1
 
 
 def test_recipes_compete_on_validation_and_one_that_fails_stops_no_other(released: House) -> None:

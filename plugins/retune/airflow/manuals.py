@@ -11,7 +11,7 @@ recipe are the same job: a run that finds nothing new trains nothing.
 
 The run works by the spec that `freeze_spec` stored; editing the file changes the next run only.
 `release_winner` is skipped, with the reason in its log, when the gate did not promote: what serves
-keeps serving.
+keeps serving. While a release waits that was never live, it wakes `{name}.deploy` each time.
 
 ### When a task is red
 - `freeze_spec`: the spec is broken, a pool is missing, or Retune's database cannot be used. Mend what

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
+from sqlalchemy import Connection
 
 from retune.airflow.assets import release_asset
 from retune.airflow.links import EvaluationPage
@@ -70,7 +71,10 @@ class Decide(RetuneOperator):
 
 
 class ReleaseWinner(RetuneOperator):
-    """Makes a numbered release of a promoted candidate; skips, and so emits nothing, otherwise.
+    """Makes a numbered release of a promoted candidate, and wakes the deploy DAG while a release waits.
+
+    The event is for whichever release was never live, so one whose own event was lost is made up
+    for. Where none waits the task skips, and so emits nothing.
 
     Args:
         dataset: A Dataset.
@@ -88,30 +92,34 @@ class ReleaseWinner(RetuneOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Release the winner; the same run makes one release, however often it is cleared."""
         decision = Decision.from_json(self.read(self.decision, context))
-        if decision.verdict is not Verdict.PROMOTE:
-            raise AirflowSkipException(f"{decision.verdict}: {decision.reason}")
         winner = candidate(self.read(self.entries, context))
+        dataset = Dataset.from_json(self.read(self.dataset, context))
+        reason = f"{decision.verdict}: {decision.reason}"
         with self.db.write() as tx:
-            newest = releases.newest(tx, self.pipeline)
-            if newest and newest.model.digest == winner.digest and newest.dag_run_id != context["run_id"]:
-                # It waits to be rolled out, or someone took it off; another number would not change that.
-                raise AirflowSkipException(f"release {newest.number} is this very model")
-            release = releases.create(
-                tx,
-                self.pipeline,
-                decision.spec_digest,
-                winner,
-                Dataset.from_json(self.read(self.dataset, context)).digest,
-                decision,
-                context["run_id"],
-                now(),
-            )
-            if newest is None or release.number > newest.number:
-                detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
-                ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
-        context["outlet_events"][release_asset(self.pipeline)].extra = {"release": release.number}
-        self.log.info("release %d: %s", release.number, decision.reason)
-        return release.to_json()
+            if decision.verdict is Verdict.PROMOTE:
+                reason = self._release(tx, decision, winner, dataset, context)
+            waiting = releases.waiting(tx, self.pipeline)
+        if waiting is None:
+            raise AirflowSkipException(reason)
+        context["outlet_events"][release_asset(self.pipeline)].extra = {"release": waiting.number}
+        self.log.info("%s; release %d waits to be rolled out", reason, waiting.number)
+        return waiting.to_json()
+
+    def _release(
+        self, tx: Connection, decision: Decision, winner: Model, dataset: Dataset, context: Context
+    ) -> str:
+        """Number the winner, unless the newest release is this very model, and say what was done."""
+        newest, run_id = releases.newest(tx, self.pipeline), context["run_id"]
+        if newest and newest.model.digest == winner.digest and newest.dag_run_id != run_id:
+            # It waits to be rolled out, or someone took it off; another number would not change that.
+            return f"release {newest.number} is this very model"
+        release = releases.create(
+            tx, self.pipeline, decision.spec_digest, winner, dataset.digest, decision, run_id, now()
+        )
+        if newest is None or release.number > newest.number:
+            detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
+            ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
+        return f"release {release.number}: {decision.reason}"
 
 
 def candidate(entries: list[dict[str, Any]]) -> Model:
