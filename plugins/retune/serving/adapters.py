@@ -60,25 +60,32 @@ class Adapters:
             self.failed = {digest: why for digest, why in self.failed.items() if digest in wanted}
             for digest, model in wanted.items():
                 if digest not in self.ready and time.monotonic() >= self._retry_at.get(digest, 0.0):
-                    self._bring(digest, model)
+                    self._bring(digest, model, digest in loaded, digest in keep)
             for digest in sorted(loaded - set(wanted) - set(keep)):
                 if digest.startswith("sha256:"):
                     self._drop(digest)
-        except EndpointError:
+        except Exception:
             self.ready.clear()
             self._probe_at = 0.0
             raise
 
-    def _bring(self, digest: str, model: Model | None) -> None:
+    def _bring(self, digest: str, model: Model | None, loaded: bool, kept: bool) -> None:
         """Load and probe one adapter, or say why it cannot be served."""
         try:
             self._check_kind(model)
-            self._load(digest)
+            try:
+                self._load(digest)
+            except Exception as error:
+                if not loaded:
+                    raise
+                _log.warning("adapter %s is loaded, but not its files on this disk: %s", digest, error)
+            self._replica.probe(digest, _PROBE_TIMEOUT_S)
         except Exception as error:  # whatever is wrong with one adapter, the others go on serving
             if isinstance(error, EndpointError) and not isinstance(error, AdapterRefused):
                 raise
             self._replica.probe(self._base_model, _PROBE_TIMEOUT_S)  # else the replica is to blame
-            self._replica.unload(digest)
+            if not kept:
+                self._replica.unload(digest)
             self.failed[digest] = str(error) or repr(error)
             self._retry_at[digest] = time.monotonic() + _RETRY_S
             _log.warning("adapter %s cannot be served: %s", digest, self.failed[digest])
@@ -104,7 +111,6 @@ class Adapters:
         self._artifacts.get_tree(digest, folder)
         check_adapter(folder)
         self._replica.load(digest, folder)
-        self._replica.probe(digest, _PROBE_TIMEOUT_S)
 
     def _drop(self, digest: str) -> None:
         self._replica.unload(digest)
