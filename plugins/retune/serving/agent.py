@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retune.artifacts import Artifacts
-from retune.errors import EndpointError, StateError
+from retune.errors import RetuneError
 from retune.records import Model, Route
 from retune.serving.adapters import Adapters
 from retune.serving.endpoint import Replica
@@ -135,10 +135,11 @@ class _Agent:
         """Run a part of the loop; say an error once, and once that it is over."""
         try:
             action()
-        except (EndpointError, StateError, OSError) as error:  # such as a full disk
-            if self._said.get(part) != str(error):
-                _log.warning("%s: %s", part, error)
-            self._said[part] = str(error)
+        except Exception as error:  # a full disk, a store's own client: the other parts go on
+            what = str(error) if isinstance(error, RetuneError | OSError) else repr(error)
+            if self._said.get(part) != what:
+                _log.warning("%s: %s", part, what)
+            self._said[part] = what
             return False
         if self._said.pop(part, None):
             _log.info("%s: well again", part)

@@ -110,7 +110,8 @@ class Replica:
 
     def models(self) -> list[str]:
         """Return the names that the server answers to: the base model and the loaded adapters."""
-        return [str(model["id"]) for model in self._call("GET", "/v1/models").json()["data"]]
+        answer = self._call("GET", "/v1/models")
+        return [str(model["id"]) for model in _fields(answer).get("data", ())]
 
     def load(self, name: str, folder: Path) -> None:
         """Load an adapter; one that is loaded under the name already is left alone.
@@ -141,7 +142,7 @@ class Replica:
         """
         body = {"model": name, "prompt": "ping", "max_tokens": 1, "temperature": 0}
         answer = self._call("POST", "/v1/completions", body, timeout_s)
-        if not answer.json().get("choices"):
+        if not _fields(answer).get("choices"):
             raise AdapterRefused(f"{self.url} answered a completion of {name} without choices")
         return answer
 
@@ -169,6 +170,18 @@ class Replica:
         if answer.status_code in (502, 503, 504):  # a server that is starting or a gateway without one
             raise EndpointError(message, "wait until the server is up")
         raise AdapterRefused(message, "see the server's log")
+
+
+def _fields(answer: httpx.Response) -> dict[str, Any]:
+    """Return the answer's JSON object."""
+    try:
+        fields = answer.json()
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        what = f"{answer.url} answered something that is no JSON object: {answer.text[:100]!r}"
+        raise AdapterRefused(what, "see what listens there")
+    return fields
 
 
 def _message(answer: httpx.Response) -> str:

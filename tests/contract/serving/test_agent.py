@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -273,3 +275,53 @@ def test_a_route_never_loses_its_model(host: Host, vllm: VllmStub, tmp_path: Pat
     rollout.wait_ready(other, ENDPOINT, db=host.db, timeout_s=20)
     end()
     assert set(vllm.adapters) == {champion, other}
+
+
+def test_a_champion_goes_on_though_its_files_are_gone(host: Host, vllm: VllmStub, tmp_path: Path) -> None:
+    end = host.start()
+    champion = deployed(host, tmp_path, 1)
+    end()
+    shutil.rmtree(host.settings.home / "adapters")
+    shutil.rmtree(host.settings.home / "artifacts")
+    calls = len(vllm.calls)
+    end = host.start()
+    until(lambda: len(vllm.calls) > calls + 1 and host.seen().ready == (champion,), "it is ready")
+    end()
+    assert ("/v1/unload_lora_adapter", champion) not in vllm.calls
+    assert host.gateway.ask("tickets").json()["model"] == champion
+
+
+def test_one_failed_probe_does_not_unload_a_champion(host: Host, vllm: VllmStub, tmp_path: Path) -> None:
+    end = host.start()
+    champion = deployed(host, tmp_path, 1)
+    end()
+
+    adapters = vllm.adapters
+
+    def refuse_once(body: dict[str, Any]) -> None:
+        if body["model"] == champion:
+            vllm.adapters = {}
+        elif not vllm.adapters:
+            vllm.adapters = adapters
+            vllm.on_body = lambda body: None
+
+    vllm.on_body = refuse_once
+    end = host.start()
+    until(lambda: champion in host.seen().failed, "the failure is reported")
+    end()
+    assert set(vllm.adapters) == {champion}
+    assert host.gateway.ask("tickets").json()["model"] == champion
+
+
+def test_traffic_that_cannot_be_kept_stops_no_rollout(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.settings = replace(host.settings, captured_url="nosuchstore://captured")
+    host.gateway.folder.mkdir(parents=True, exist_ok=True)
+    (host.gateway.folder / "access-1.sealed").touch()
+    end = host.start()
+    until(lambda: "traffic: ValueError('Protocol not known" in caplog.text, "the reason is said")
+    champion = deployed(host, tmp_path, 1)
+    assert host.gateway.ask("tickets").json()["model"] == champion
+    end()
+    assert caplog.text.count("traffic:") == 1
