@@ -88,7 +88,7 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
     back = _last_rollback(tx, pipeline, route)
     return PipelineStatus(
         pipeline=pipeline,
-        live=releases.live(tx, spec.deploy.alias),
+        live=releases.live(tx, pipeline),
         how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
         decision=_decision(tx, pipeline),

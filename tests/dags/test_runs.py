@@ -26,7 +26,7 @@ def now() -> datetime:
 def live(house: House) -> int | None:
     """Return the number of the release that the alias leads to."""
     with house.db.read() as tx:
-        release = releases.live(tx, house.spec.deploy.alias)
+        release = releases.live(tx, house.pipeline)
     return release.number if release else None
 
 
@@ -279,6 +279,8 @@ def test_watch_wakes_tune_once_when_the_traffic_has_moved(released: House, gatew
     before = len(events(released.pipeline, "drift"))
     assert set(states(released.run("watch")).values()) == {"success"}
     assert len(events(released.pipeline, "drift")) == before + 1
+    with released.db.read() as tx:
+        assert drift.last_trigger(tx, released.pipeline) is not None
     assert states(released.run("watch")) == {"check_drift": "success", "raise_drift": "skipped"}
     assert len(events(released.pipeline, "drift")) == before + 1
 

@@ -114,7 +114,7 @@ def test_the_table_shows_it_all(db: Database, settings: Settings, tmp_path: Path
         columns=(), reference_rows=1, window_rows=1, window_start=NOW, window_end=NOW, report=blob("r"),
     )  # fmt: skip
     with db.write() as tx:
-        drift.add(tx, moved, True, NOW)
+        drift.add(tx, moved, NOW)
     show_status(settings, console)
     text = console.export_text()
     for words in ("tickets", "release 1", "2026-11-01 12:00", "moved at release 1: 2 of 3", "an agent of"):

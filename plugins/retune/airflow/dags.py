@@ -147,7 +147,12 @@ def _watch(pipeline: Pipeline) -> DAG:
     with _dag(pipeline, "watch", schedule=watch.schedule) as dag:
         check = CheckDrift(task_id="check_drift", pipeline=name)
         wake = RaiseDrift(
-            task_id="raise_drift", pipeline=name, checked=check.output, outlets=[drift_asset(name)]
+            task_id="raise_drift",
+            pipeline=name,
+            checked=check.output,
+            outlets=[drift_asset(name)],
+            retries=2,
+            retry_delay=timedelta(seconds=30),
         )
         chain(check, wake)
     return dag

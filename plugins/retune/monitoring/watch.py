@@ -22,8 +22,10 @@ class Watched:
     """What a look at a live release brought."""
 
     report: DriftReport
-    triggered: bool
-    """Whether a training must be started."""
+    number: int
+    """The report's, in the state."""
+    retrain: bool
+    """Whether a training must be started; `drift.mark_triggered` notes that it was."""
     reason: str
     """Why, or why not, in one line."""
 
@@ -40,8 +42,7 @@ def watch(
 ) -> Watched:
     """Compare the traffic that a release has answered with what it was judged on.
 
-    Of two looks at once only one triggers: the last trigger is read in the transaction that
-    writes this one. Drift goes into the ledger; looks that found none are in the drift table.
+    Drift goes into the ledger; looks that found none are in the drift table.
 
     Args:
         spec: The pipeline.
@@ -63,17 +64,17 @@ def watch(
     report(f"{len(window)} requests that release {release.number} answered")
     found = check_drift(release, spec, window, artifacts=artifacts, now=now)
     with db.write() as tx:
-        triggered, reason = should_retrain(found, drift.last_trigger(tx, spec.pipeline), spec, now)
-        number = drift.add(tx, found, triggered, now)
+        retrain, reason = should_retrain(found, drift.last_trigger(tx, spec.pipeline), spec, now)
+        number = drift.add(tx, found, now)
         artifacts_index.add(tx, spec.pipeline, "drift", found.report, now)
         if found.drifted:
             detail = {
                 "report": number,
                 "page": found.report.digest,
                 "release": release.number,
-                "triggered": triggered,
+                "retrain": retrain,
                 "reason": reason,
             }
             ledger.append(tx, spec.pipeline, "drift", "watch", detail, now)
     report(reason)
-    return Watched(found, triggered, reason)
+    return Watched(found, number, retrain, reason)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from retune.records import DriftReport
 from retune.state.database import stamp, when
 from retune.state.tables import drift
 
 
-def add(tx: Connection, report: DriftReport, triggered: bool, now: datetime) -> int:
-    """Store a report and return its number."""
+def add(tx: Connection, report: DriftReport, now: datetime) -> int:
+    """Store a report, which started no training yet, and return its number."""
     result = tx.execute(
         insert(drift).values(
-            pipeline=report.pipeline, record=report.to_json(), triggered=triggered, at=stamp(now)
+            pipeline=report.pipeline, record=report.to_json(), triggered=False, at=stamp(now)
         )
     )
     key = result.inserted_primary_key
     assert key is not None
     return int(key[0])
+
+
+def mark_triggered(tx: Connection, number: int) -> None:
+    """Note that a report started a training: the cool-down counts from it."""
+    tx.execute(update(drift).where(drift.c.id == number).values(triggered=True))
 
 
 def last(tx: Connection, pipeline: str) -> DriftReport | None:

@@ -81,13 +81,17 @@ def newest(tx: Connection, pipeline: str) -> Release | None:
     return found[-1] if found else None
 
 
-def live(tx: Connection, alias: str) -> Release | None:
-    """Return the release that answers most of the alias's requests, or None."""
-    route = routes.get(tx, alias)
+def live(tx: Connection, pipeline: str) -> Release | None:
+    """Return the release that answers most of the pipeline's requests, or None.
+
+    The route counts, not the alias in the spec: a renamed alias leads nowhere until the next
+    rollout, while the old one still serves.
+    """
+    route = routes.newest(tx, pipeline)
     if route is None or not route.targets:
         return None
     most = max(route.targets, key=lambda target: target.weight)
-    return get(tx, route.pipeline, most.release)
+    return get(tx, pipeline, most.release)
 
 
 def waiting(tx: Connection, pipeline: str) -> Release | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from retune.errors import ConflictError
@@ -61,9 +62,20 @@ def put(tx: Connection, route: Route, expected_version: int, now: datetime) -> R
 
 def for_endpoint(tx: Connection, endpoint: str) -> list[Route]:
     """Return the routes in force that lead to the endpoint, by alias."""
-    newest = select(routes.c.alias, func.max(routes.c.version)).group_by(routes.c.alias)
-    found = [get(tx, alias) for alias, _ in tx.execute(newest.order_by(routes.c.alias))]
-    return [route for route in found if route is not None and route.endpoint == endpoint]
+    return [route for route in _in_force(tx, routes.c.alias) if route.endpoint == endpoint]
+
+
+def newest(tx: Connection, pipeline: str) -> Route | None:
+    """Return the route in force of the pipeline that was written last, under whatever alias, or None."""
+    return next((route for route in _in_force(tx, routes.c.at.desc()) if route.pipeline == pipeline), None)
+
+
+def _in_force(tx: Connection, order: ColumnElement[Any]) -> list[Route]:
+    last = select(routes.c.alias, func.max(routes.c.version).label("version")).group_by(routes.c.alias)
+    latest = last.subquery()
+    same = (routes.c.alias == latest.c.alias) & (routes.c.version == latest.c.version)
+    query = select(routes.c.record).join(latest, same).order_by(order)
+    return [Route.from_json(record) for (record,) in tx.execute(query)]
 
 
 def history(tx: Connection, alias: str) -> list[Route]:

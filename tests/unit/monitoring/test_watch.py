@@ -59,10 +59,16 @@ def judged(settings: Settings) -> Release:
 def test_drift_is_written_down_and_triggers_once_a_cooldown(settings: Settings, db: Database) -> None:
     capture(settings, [(row["text"], "technical") for row in tickets(150, 23, moved=True)])
     release = judged(settings)
-    first, second = look(release, settings, db), look(release, settings, db, hours=1)
-    assert first.triggered
+    lost = look(release, settings, db)
+    with db.read() as tx:
+        assert drift.last_trigger(tx, SPEC.pipeline) is None
+    first = look(release, settings, db)
+    assert lost.retrain and first.retrain  # nothing was started yet, so there is no cool-down
+    with db.write() as tx:
+        drift.mark_triggered(tx, first.number)
+    second = look(release, settings, db, hours=1)
     assert first.report.window_rows == 150
-    assert (second.report.drifted, second.triggered) == (True, False)
+    assert (second.report.drifted, second.retrain) == (True, False)
     assert "cooldown" in second.reason
     with db.read() as tx:
         assert drift.last(tx, SPEC.pipeline) == second.report
@@ -70,14 +76,14 @@ def test_drift_is_written_down_and_triggers_once_a_cooldown(settings: Settings, 
         page = artifacts_index.find(tx, SPEC.pipeline, first.report.report.digest)
         assert page == first.report.report
         entries = ledger.entries(tx, SPEC.pipeline)
-        assert ledger.verify(tx) == 2
-    assert [entry.detail["triggered"] for entry in entries] == [True, False]
-    assert entries[0].detail["page"] == first.report.report.digest
+        assert ledger.verify(tx) == 3
+    assert [entry.detail["retrain"] for entry in entries] == [True, True, False]
+    assert entries[1].detail["page"] == first.report.report.digest
 
 
 def test_a_look_without_traffic_is_kept_and_says_so(settings: Settings, db: Database) -> None:
     watched = look(judged(settings), settings, db)
-    assert (watched.triggered, watched.reason) == (False, "no drift: only 0 of 100 requests since release 3")
+    assert (watched.retrain, watched.reason) == (False, "no drift: only 0 of 100 requests since release 3")
     with db.read() as tx:
         assert drift.last(tx, SPEC.pipeline) == watched.report
         assert drift.last_trigger(tx, SPEC.pipeline) is None

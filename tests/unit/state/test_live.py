@@ -35,6 +35,22 @@ def test_a_release_waits_until_it_was_live_and_not_again_after_a_rollback(
         assert releases.waiting(tx, "tickets") is None
 
 
+def test_what_a_pipeline_serves_is_found_under_whatever_alias(
+    db: Database,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    _, values = promoted(tmp_path)
+    old, other = a_route(1), a_route(7).model_copy(update={"alias": "other", "pipeline": "other"})
+    with db.write() as tx:
+        first = releases.create(tx, **values, dag_run_id="run 1", now=NOW)  # type: ignore[arg-type]
+        routes.put(tx, old.model_copy(update={"alias": "old-name"}), 0, NOW)
+        routes.put(tx, other, 0, NOW + timedelta(seconds=1))
+        assert releases.live(tx, "tickets") == first
+        second = releases.create(tx, **values, dag_run_id="run 2", now=NOW)  # type: ignore[arg-type]
+        routes.put(tx, a_route(2), 0, NOW + timedelta(seconds=2))
+        assert releases.live(tx, "tickets") == second
+
+
 def test_the_newest_page_of_a_kind_is_found(db: Database) -> None:  # noqa: F811
     with db.write() as tx:
         artifacts_index.add(tx, "tickets", "validation", blob("old"), NOW)

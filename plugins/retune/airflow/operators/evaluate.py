@@ -89,7 +89,7 @@ class ChooseCandidate(_Asking):
         chosen = models[0] if len(models) == 1 else models[self._best(models, spec, context)]
         self.log.info("the candidate is %s, of recipe %d", chosen.digest, chosen.recipe_index + 1)
         with self.db.read() as tx:
-            live = releases.live(tx, spec.deploy.alias)
+            live = releases.live(tx, self.pipeline)
         entries: list[tuple[str, str, Model | None]] = [
             ("base", chosen.base_model, None),
             ("candidate", chosen.digest, chosen),

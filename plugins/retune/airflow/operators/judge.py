@@ -49,7 +49,7 @@ class Decide(RetuneOperator):
         reports = by_name(self.read(self.reports, context))
         outcomes = {name: read_outcomes(report, self.artifacts) for name, report in reports.items()}
         with self.db.read() as tx:
-            live = releases.live(tx, spec.deploy.alias)
+            live = releases.live(tx, self.pipeline)
         decision = gate.decide(spec, dataset, reports, outcomes, live.model.digest if live else None)
         html = page(spec, dataset, decision, reports, outcomes, candidate(self.read(self.entries, context)))
         stored = self.artifacts.put_bytes(html.encode(), "text/html")
