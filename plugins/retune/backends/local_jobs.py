@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,8 @@ class LocalBackend:
         """Write the job directory and start the trainer, which resumes where one was killed."""
         folder = self._folder(order.key)
         if not folder.job_file.exists():
-            self._write(folder, order)
+            with _writing(folder):
+                self._write(folder, order)
         if folder.read_done() is None and not self._is_running(folder):
             before = Lease.read(folder)
             self._start(folder)
@@ -98,7 +101,8 @@ class LocalBackend:
         folder = self._folder_of(job)
         if folder.read_done() is None:
             # First, so that nobody who looks in between takes it for a crash.
-            folder.finish(Done("cancelled", error="cancelled"))
+            with _writing(folder):
+                folder.finish(Done("cancelled", error="cancelled"))
         kill(folder)
 
     def fetch(self, job: Job) -> Trained:
@@ -160,12 +164,15 @@ class LocalBackend:
 
     def _start(self, folder: JobFolder) -> None:
         command = [self._settings.trainer_python, "-m", "retune.training", str(folder.path)]
+        with _writing(folder):
+            env = environment(folder)
+            log = folder.log_file.open("ab")
         try:
-            with folder.log_file.open("ab") as log:
+            with log:
                 self._children[folder.path.name] = subprocess.Popen(
                     command,
                     cwd=folder.path,
-                    env=environment(folder),
+                    env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -201,6 +208,17 @@ class LocalBackend:
         how = "was killed" if code is None or code < 0 else f"ended with exit code {code}"
         lines = folder.log_file.read_text(errors="replace").splitlines() if folder.log_file.exists() else []
         return f"the trainer {how} without a result" + (f"; its last words: {lines[-1]}" if lines else "")
+
+
+@contextmanager
+def _writing(folder: JobFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(
+            f"the job directory {folder.path} cannot be written: {error}",
+            "free space or mend its permissions, then run again",
+        ) from error
 
 
 def stop_trainers(jobs: Path) -> list[str]:

@@ -22,7 +22,7 @@ _NEEDED = {"RETUNE_TRAINER_THREADS"}
 
 
 def environment(folder: JobFolder) -> dict[str, str]:
-    """Return the trainer's environment: this package alone on its path, no secret of Airflow's or Retune's."""
+    """Return the trainer's environment: this package alone on its path, and no secrets."""
     code = folder.path / "code"
     code.mkdir(exist_ok=True)
     link = code / "retune"

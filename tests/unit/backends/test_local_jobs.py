@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -193,6 +194,21 @@ def test_a_job_that_another_host_has_in_its_own_home_is_said_not_submitted(
     (other.settings.jobs / order.key).mkdir(parents=True)
     with pytest.raises(JobLostError):
         LocalBackend(other.settings, other.artifacts).poll(handle)
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_half_written(
+    backend: LocalBackend, bench: Bench, order: Order
+) -> None:
+    folder = JobFolder(bench.settings.jobs / order.key)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
+    try:
+        with pytest.raises(BackendError, match=r"cannot be written: .*File too large -> free space"):
+            backend.submit(order)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in folder.path.rglob("*") if path.is_file()]
+    assert backend.find(order) is None
 
 
 def test_the_trainer_gets_this_package_alone_and_no_secret(
