@@ -42,11 +42,13 @@ def run_job(
     settings: Settings,
     now: datetime,
     report: Callable[[str], None] = print,
+    started: Callable[[str], None] = lambda _: None,
 ) -> Model:
     """Train a recipe on a dataset, or return the model that the same job made before; blocks.
 
-    A job that runs already is adopted. One that failed or was cancelled is a new attempt, once a
-    call: it is the caller's retries that repeat it.
+    A job that runs already is adopted, and one whose trainer was killed goes on from its last
+    checkpoint. One that failed by its own error or was cancelled is a new attempt, once a call: it
+    is the caller's retries that repeat it.
 
     Args:
         recipe: What to train, resolved.
@@ -56,6 +58,7 @@ def run_job(
         settings: This installation.
         now: The current time, with a zone.
         report: Takes progress lines.
+        started: Takes the address of the training's page in MLflow, once it is there.
 
     Returns:
         The model, under this recipe's spec.
@@ -64,7 +67,7 @@ def run_job(
         BackendError: The job is refused, failed, or was cancelled.
         StateError: The state cannot be read or written; nothing was submitted then.
     """
-    started = time.monotonic()
+    begun = time.monotonic()
     backend = load_backend(recipe.backend, settings, artifacts)
     order, row = _current(recipe, dataset, backend, db, artifacts, report)
     if row is not None and row.model is not None:
@@ -74,6 +77,7 @@ def run_job(
         backend.validate(order)
     job = _start(order, backend, db, now, report)
     run = Tracking(settings, report).run(dataset.pipeline, order.key, recipe, dataset)
+    started(run.url)
     view = _follow(order, job, backend, run, report)
     model = None
     if view.status is JobStatus.SUCCEEDED:
@@ -82,7 +86,7 @@ def run_job(
     with db.write() as tx:
         known = jobs.get(tx, order.key)
         if known is None or known.status not in _ENDED:  # a twin may have been quicker
-            later = now + timedelta(seconds=time.monotonic() - started)
+            later = now + timedelta(seconds=time.monotonic() - begun)
             jobs.finished(tx, order.key, view.status, model, view.error, later)
     if model is None:
         raise BackendError(f"{recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}")
@@ -160,7 +164,12 @@ def _follow(order: Order, job: Job, backend: Backend, run: TrackedRun, report: C
         except JobLostError as error:
             losses += 1
             if losses > _RESTARTS:
-                return View(JobStatus.FAILED, error=f"{error} ({losses} times)")
+                run.finish(JobStatus.FAILED, None)
+                # The job stays open: it is the same attempt that goes on from its checkpoint.
+                raise BackendError(
+                    f"{order.recipe.title}: {error} ({losses} times)",
+                    f"mend that and run again; see {job.url}",
+                ) from error
             report(f"{order.recipe.title}: {error}; starting it again")
             backend.submit(order)
             continue

@@ -221,12 +221,16 @@ def test_a_trainer_that_dies_is_started_again_under_the_same_key(run: Run) -> No
     assert any("starting it again" in line for line in run.lines)
 
 
-def test_a_trainer_that_dies_each_time_fails_the_job(run: Run) -> None:
+def test_a_trainer_that_dies_each_time_is_an_error_and_the_next_run_goes_on_with_it(run: Run) -> None:
     provider.answers = [JobLostError("was killed")]
-    with pytest.raises(BackendError, match=r"was killed \(4 times\)"):
+    with pytest.raises(BackendError, match=r"was killed \(4 times\) -> mend that and run again"):
         run()
     row = run.row()
-    assert row is not None and row.status is JobStatus.FAILED
+    assert row is not None and row.status is JobStatus.RUNNING
+    provider.answers = [SUCCEEDED]
+    run()
+    row = run.row()
+    assert row is not None and row.status is JobStatus.SUCCEEDED and run.row(2) is None
 
 
 def test_a_model_that_is_no_longer_stored_is_trained_again(run: Run) -> None:
