@@ -6,6 +6,7 @@ It decides nothing: a failure is reported, loudly, and never fails a job that so
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ KEY_TAG = "retune.job"
 LIVE = "live"
 """The registered model's alias that names the release in production."""
 _BATCH = 900  # MLflow takes 1,000 metrics, parameters and tags at once
+_PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")  # up to the last @: a raw password may hold one
 _ENDS = {
     JobStatus.SUCCEEDED: "FINISHED",
     JobStatus.FAILED: "FAILED",
@@ -46,9 +48,13 @@ def initialise(settings: Settings) -> None:
         with FileLock(settings.home / "mlflow.lock"):
             _client(settings).search_experiments(max_results=1)
     except Exception as error:  # MLflow and its drivers raise many kinds
-        raise SetupError(
-            f"MLflow's store {settings.mlflow_uri} cannot be opened: {error}", "set RETUNE_MLFLOW_URI"
-        ) from error
+        what = f"MLflow's store {settings.mlflow_uri} cannot be opened: {error}"
+        raise SetupError(without_passwords(what), "set RETUNE_MLFLOW_URI") from error
+
+
+def without_passwords(text: str) -> str:
+    """Return the text with the password of every URL in it hidden."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 class Tracking:
@@ -202,7 +208,7 @@ def _guarded(report: Callable[[str], None], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # MLflow and its drivers raise many kinds
-        reason = next(iter(str(error).strip().splitlines()), "")
+        reason = without_passwords(next(iter(str(error).strip().splitlines()), ""))
         report(
             f"WARNING: MLflow could not {what}: {type(error).__name__}: {reason}; the work goes on without it"
         )
