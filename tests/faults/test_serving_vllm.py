@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from retune.artifacts import Artifacts
+from retune.artifacts import Artifacts, digest_of_tree
 from retune.records import Model
 from retune.serving import rollout
 from retune.serving.processes import members
@@ -67,6 +67,7 @@ def make_adapter(artifacts: Artifacts, base: Path, folder: Path, rank: int = 8) 
     peft.get_peft_model(model, config).save_pretrained(folder)
     stored = artifacts.put_tree(folder)
     changes = {"digest": stored.digest, "uri": stored.uri, "base_model": BASE}
+    changes["base_digest"] = digest_of_tree(base)
     return builders.model().model_copy(update=changes)
 
 

@@ -12,8 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from retune.artifacts import Artifacts, digest_of_tree
+from retune.errors import EndpointError
+from retune.serving import rollout
 from retune.serving.processes import members
 from tests.faults.serving import Served, stand_in
+from tests.unit.serving.builders import ENDPOINT, NOW, stored_model
 
 
 @pytest.fixture
@@ -88,3 +92,20 @@ def test_a_state_without_tables_is_said(tmp_path: Path) -> None:
     (tmp_path / ".retune" / "state.db").unlink()
     refused.start()
     assert "run `retune migrate`" in refused.said()
+
+
+def test_an_adapter_of_other_base_files_is_refused(tmp_path: Path) -> None:
+    base = tmp_path / "project" / "base"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    served = Served(tmp_path / "project", sys.executable, str(stand_in(tmp_path / "stand-in")))
+    served.ready()
+    artifacts = Artifacts(served.settings.artifacts_url)
+    model = stored_model(artifacts, tmp_path / "adapter")
+    same = stored_model(artifacts, tmp_path / "same").model_copy(update={"base_digest": digest_of_tree(base)})
+    for wish in (model, same):
+        rollout.place(wish, ENDPOINT, f"evaluate:{wish.digest}", None, db=served.db, now=NOW)
+    rollout.wait_ready(same.digest, ENDPOINT, db=served.db, timeout_s=20)
+    with pytest.raises(EndpointError, match=f"as {model.base_digest}, but .* with {same.base_digest}"):
+        rollout.wait_ready(model.digest, ENDPOINT, db=served.db, timeout_s=20)
+    served.end()

@@ -27,9 +27,12 @@ class Adapters:
         artifacts: Where adapters lie as trees.
         folder: Local folder for them, `<folder>/<hex>`.
         base_model: What the server serves, as recipes name it.
+        base_digest: Digest of that model's folder; empty where it is not known.
     """
 
-    def __init__(self, replica: Replica, artifacts: Artifacts, folder: Path, base_model: str) -> None:
+    def __init__(
+        self, replica: Replica, artifacts: Artifacts, folder: Path, base_model: str, base_digest: str = ""
+    ) -> None:
         self.ready: set[str] = set()
         """Digests that are loaded and answered a real completion."""
         self.failed: dict[str, str] = {}
@@ -38,6 +41,7 @@ class Adapters:
         self._artifacts = artifacts
         self._folder = folder
         self._base_model = base_model
+        self._base_digest = base_digest
         self._retry_at: dict[str, float] = {}
         self._probe_at = 0.0
 
@@ -95,12 +99,22 @@ class Adapters:
             _log.info("adapter %s is ready", digest)
 
     def _check_kind(self, model: Model | None) -> None:
-        if model is not None and model.kind != "adapter":
+        if model is None:
+            return
+        if model.kind != "adapter":
             raise AdapterRefused(f"it is of kind {model.kind!r}, and this endpoint serves adapters only")
-        if model is not None and model.base_model != self._base_model:
+        if model.base_model != self._base_model:
             raise AdapterRefused(
                 f"it was made for {model.base_model!r}, but this endpoint serves {self._base_model!r}",
                 "start the endpoint with that base model",
+            )
+        # A Hugging Face id's digest is a commit, which the server's files do not tell.
+        known = self._base_digest and model.base_digest.startswith("sha256:")
+        if known and model.base_digest != self._base_digest:
+            raise AdapterRefused(
+                f"it was made for {model.base_model!r} as {model.base_digest}, "
+                f"but this endpoint was started with {self._base_digest}",
+                "start the endpoint with those files, or train again",
             )
 
     def _load(self, digest: str) -> None:

@@ -38,6 +38,7 @@ def run_agent(
     gateway_dir: Path | None,
     gateway_url: str,
     stop: Callable[[], bool],
+    base_digest: str = "",
     poll_s: float = 0.5,
 ) -> None:
     """Run until `stop` says so.
@@ -53,13 +54,14 @@ def run_agent(
         gateway_dir: Folder of the gateway on this host; None where it runs none.
         gateway_url: Base URL of that gateway, empty where there is none.
         stop: Asked once a loop.
+        base_digest: Digest of the base model's folder; empty where it is not known.
         poll_s: Seconds between two loops.
     """
     with Replica(replica_url) as replica, Replica(gateway_url or replica_url) as client:
         agent = _Agent(
             db,
             ReplicaState(name, endpoint, replica_url, base_model, gateway_url=gateway_url),
-            Adapters(replica, artifacts, settings.home / "adapters", base_model),
+            Adapters(replica, artifacts, settings.home / "adapters", base_model, base_digest),
             Routing(gateway_dir, client, replica_url) if gateway_dir else None,
             Shipper(gateway_dir, settings.captured_url, name) if gateway_dir else None,
         )
@@ -155,6 +157,7 @@ def run_process(
     base_model: str,
     gateway_dir: Path | None,
     gateway_url: str,
+    base_digest: str = "",
 ) -> None:
     """Run an agent as a process of its own, until SIGTERM or SIGINT; arguments as for `run_agent`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -173,6 +176,7 @@ def run_process(
         gateway_dir=gateway_dir,
         gateway_url=gateway_url,
         stop=stopped.is_set,
+        base_digest=base_digest,
     )
 
 
@@ -182,7 +186,8 @@ def main() -> None:
     for option in ("--name", "--endpoint", "--replica-url", "--base-model"):
         parser.add_argument(option, required=True)
     parser.add_argument("--gateway-dir", type=Path)
-    parser.add_argument("--gateway-url", default="")
+    for option in ("--gateway-url", "--base-digest"):
+        parser.add_argument(option, default="")
     run_process(Settings.load(), **vars(parser.parse_args()))
 
 

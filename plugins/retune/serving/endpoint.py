@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import httpx
 
-from retune.errors import EndpointError
+from retune.artifacts import digest_of_tree
+from retune.errors import ArtifactError, EndpointError
 from retune.settings import Settings
 
 MAX_LORA_RANK = 16
@@ -43,6 +44,15 @@ def vllm_command(
         *("--max-lora-rank", str(MAX_LORA_RANK), "--disable-uvicorn-access-log"),
         *(() if has_gpu() else _CPU_FLAGS),
     ]
+
+
+def base_digest(settings: Settings, base_model: str) -> str:
+    """Return the digest of a base model's folder, as recipes have it; empty where it has none."""
+    folder = settings.resolve(base_model)
+    try:
+        return digest_of_tree(folder) if folder.is_dir() else ""
+    except ArtifactError:  # such as links: no recipe can name it by its files either
+        return ""
 
 
 def vllm_environment() -> dict[str, str]:

@@ -20,7 +20,7 @@ import retune
 from retune.artifacts import write_atomically
 from retune.errors import EndpointError, StateError
 from retune.serving import gateway
-from retune.serving.endpoint import Replica, vllm_command, vllm_environment
+from retune.serving.endpoint import Replica, base_digest, vllm_command, vllm_environment
 from retune.serving.keeper import Keeper, Part
 from retune.serving.processes import Book, free_ports
 from retune.serving.shipping import start_rotation
@@ -186,6 +186,7 @@ class _House:
             *(sys.executable, "-m", "retune.serving.agent", "--name", self._agent),
             *("--endpoint", self._endpoint, "--base-model", self._base_model),
             *("--replica-url", self._vllm_url),
+            *("--base-digest", base_digest(self._settings, self._base_model)),
             *("--gateway-dir", str(self._folder), "--gateway-url", self._gateway_url),
         ]
         return Part(
