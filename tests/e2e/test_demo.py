@@ -158,3 +158,18 @@ def test_what_is_killed_under_traffic_comes_back(demo: tuple[str, dict[str, Any]
     assert not [answer for answer in answers if answer.startswith("sha256:") and answer != digest]
     if part == "agent":
         assert set(answers) == {digest}
+
+
+def test_a_rollback_is_one_command(demo: tuple[str, dict[str, Any]]) -> None:
+    first, second = demo[1]["releases"]
+    assert ask() == second["model_digest"]
+    env = {**os.environ, "RETUNE_PROJECT": str(PROJECT), "RETUNE_HOME": str(PROJECT / ".retune")}
+    command = [str(ROOT / ".venv" / "bin" / "retune")]
+    subprocess.run([*command, "rollback", "support-tickets"], env=env, check=True, timeout=60)
+    deadline = time.monotonic() + 60
+    while (answer := ask()) != first["model_digest"]:
+        assert answer == second["model_digest"] and time.monotonic() < deadline
+    told = subprocess.run(
+        [*command, "status"], env=env, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert "release 1, rolled back from 2" in told.stdout
