@@ -19,6 +19,18 @@ from tests.dags.conftest import House, states
         ("http://10.0.0.7:8000", "http://10.0.0.7:8000", ""),
         ("generic://:s3cret@http%3A%2F%2Fvllm%3A8000%2Fv1%2F", "http://vllm:8000", "s3cret"),
         ("generic://:s3cret@vllm.example.com/https", "https://vllm.example.com", "s3cret"),
+        ("https://:s3cret@vllm.example.com", "https://vllm.example.com", "s3cret"),
+        ("https://:s3cret@vllm.example.com:8443/v1", "https://vllm.example.com:8443", "s3cret"),
+        (
+            '{"conn_type": "https", "host": "vllm.example.com", "password": "s3cret"}',
+            "https://vllm.example.com",
+            "s3cret",
+        ),
+        (
+            '{"conn_type": "http", "schema": "https", "host": "vllm.example.com", "password": "s3cret"}',
+            "https://vllm.example.com",
+            "s3cret",
+        ),
     ],
 )
 def test_a_connection_is_an_endpoint(monkeypatch: pytest.MonkeyPatch, uri: str, url: str, key: str) -> None:

@@ -43,7 +43,8 @@ def artifacts() -> Artifacts:
 class AirflowConnections:
     """Endpoints from Airflow's connections.
 
-    A connection's host is the whole URL, or its schema, host and port make it; its password is the key.
+    A connection's host is the whole URL, or its schema (else its type, where that is `http` or
+    `https`), host and port make it; its password is the key.
     """
 
     def endpoint(self, name: str) -> EndpointAddress:
@@ -63,5 +64,7 @@ class AirflowConnections:
         url = found.host
         if "://" not in url:
             port = f":{found.port}" if found.port else ""
-            url = f"{found.schema or 'http'}://{url}{port}"
+            # A URI's scheme becomes the type, and its path the schema.
+            schemes = [name for name in (found.schema, found.conn_type) if name in ("http", "https")]
+            url = f"{schemes[0] if schemes else 'http'}://{url}{port}"
         return EndpointAddress(url.rstrip("/").removesuffix("/v1"), found.password or "")
