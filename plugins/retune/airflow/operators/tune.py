@@ -11,9 +11,9 @@ from retune.airflow.links import MLflowRun, ValidationPage
 from retune.airflow.missing_pools import require_pools
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.pipelines import find_pipeline
-from retune.errors import DataError
-from retune.records import Dataset, Recipe
-from retune.state import artifacts_index, specs
+from retune.errors import BackendError, DataError
+from retune.records import Dataset, Recipe, Release
+from retune.state import artifacts_index, releases, specs
 
 
 class FreezeSpec(RetuneOperator):
@@ -80,13 +80,32 @@ class ResolveRecipes(RetuneOperator):
         self.spec = spec
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Resolve the recipes; raises BackendError where a base model cannot be found."""
+        """Resolve the recipes; raises BackendError where a base model cannot be found or compared."""
         from retune.backends.recipes import resolve_recipes
 
         recipes = resolve_recipes(self.frozen(self.spec, context), self.settings)
+        with self.db.read() as tx:
+            champion = releases.live(tx, self.pipeline)
+        if champion:
+            require_comparable(recipes, champion)
         for recipe in recipes:
             self.log.info("%s: base model %s, %s", recipe.title, recipe.base_digest, recipe.hyperparameters)
         return [recipe.to_json() for recipe in recipes]
+
+
+def require_comparable(recipes: list[Recipe], champion: Release) -> None:
+    """Refuse, before anything is trained, recipes that can never be compared with the live release.
+
+    Raises:
+        BackendError: An endpoint serves adapters of one base model, and theirs is another one.
+    """
+    base = champion.model.base_model
+    if other := sorted({recipe.base_model for recipe in recipes} - {base}):
+        raise BackendError(
+            f"release {champion.number}, which is live, is an adapter of {base!r}, but the recipes train"
+            f" {', '.join(map(repr, other))}, and one endpoint cannot serve both for a comparison",
+            f"put `base_model: {base}` back, or make a new pipeline with an endpoint of its own",
+        )
 
 
 class FineTune(RetuneOperator):
@@ -123,9 +142,13 @@ class FineTune(RetuneOperator):
             settings=self.settings,
             now=now(),
             report=self.log.info,
+            started=self._show,
         )
-        self.page = model.tracking_url
+        self._show(model.tracking_url)
         return model.to_json()
+
+    def _show(self, url: str) -> None:
+        self.page = url
 
     def on_kill(self) -> None:
         """Cancel the job if someone ended the task; leave it to the next try if only the worker stops.
