@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
+from airflow.sdk import BaseOperatorLink
 
+from retune.airflow.links import MLflowRun
+from retune.airflow.operators import deploy
+from retune.errors import EndpointError
 from retune.monitoring.capture import read_window
 from retune.records import JobStatus, Release
 from retune.serving import rollout
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes
+from retune.testing.vllm_stub import VllmStub
 from tests.dags.conftest import FirstRun, House, clueless, events, skilled, states
 from tests.unit.serving.builders import stored_model, until
 from tests.unit.serving.conftest import Gateway
@@ -42,6 +50,22 @@ def job_folders(house: House) -> list[Path]:
 def make_live(house: House, release: Release) -> None:
     """Write the route to a release, as the deploy DAG does."""
     rollout.deploy(release, house.spec, db=house.db, now=now())
+
+
+def shown(run: Any, task: str, link: BaseOperatorLink) -> str:
+    """Return the address that a run's task keeps for its link."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = select(XComModel.value).where(
+        XComModel.run_id == run.run_id,
+        XComModel.dag_id == run.dag_id,
+        XComModel.task_id == task,
+        XComModel.key == link.xcom_key,
+    )
+    with create_session() as session:
+        return str(session.scalars(query).one())
 
 
 def another_release(house: House, tmp_path: Path) -> Release:
@@ -169,13 +193,29 @@ def test_recipes_compete_on_validation_and_one_that_fails_stops_no_other(release
     assert asked.count(second.model.digest) == validation + held_out
 
 
-def test_no_recipe_that_succeeds_is_no_candidate(released: House) -> None:
+def test_another_base_model_is_refused_before_anything_is_trained(
+    released: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_live(released, all_releases(released)[0])
+    folders = job_folders(released)
+    shutil.copytree(released.project / "models" / "tiny", released.project / "models" / "other")
+    released.file.write_text(released.file.read_text().replace("models/tiny", "models/other"))
+    found = states(released.run("tune"))
+    assert (found["resolve_recipes"], found["decide"]) == ("failed", "upstream_failed")
+    assert job_folders(released) == folders
+    assert "put `base_model: models/tiny` back, or make a new pipeline" in capfd.readouterr().out
+
+
+def test_no_recipe_that_succeeds_is_no_candidate(released: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETUNE_MLFLOW_PAGE", "http://mlflow.example.com")
     text = released.file.read_text()
     released.file.write_text(text.replace("max_length: 160", "max_length: 16"))
     dag = released.dag("tune")
     dag.get_task("fine_tune").partial_kwargs["retries"] = 0
-    found = states(dag.test())
+    run = dag.test()
+    found = states(run)
     assert found["fine_tune[0]"] == "failed"
+    assert shown(run, "fine_tune", MLflowRun()).startswith("http://mlflow.example.com/#/experiments/")
     assert found["choose_candidate"] == "upstream_failed"
     assert len(all_releases(released)) == 1
 
@@ -193,8 +233,9 @@ def test_deploy_leads_the_alias_to_the_release_and_then_has_nothing_to_do(
 
 
 def test_a_release_that_does_not_answer_is_rolled_back(
-    released: House, gateway: Gateway, tmp_path: Path
+    released: House, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deploy, "_PATIENCE_S", 1.0)
     assert set(states(released.run("deploy")).values()) == {"success"}
     second = another_release(released, tmp_path)
     alias = released.spec.deploy.alias
@@ -223,9 +264,44 @@ def test_a_release_that_does_not_answer_is_rolled_back(
     assert live(released) == 2
 
 
-def test_a_first_release_that_does_not_answer_has_nothing_to_go_back_to(
-    released: House, gateway: Gateway
+def test_a_release_that_no_gateway_follows_is_taken_back(
+    released: House, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert set(states(released.run("deploy")).values()) == {"success"}
+    another_release(released, tmp_path)
+    gateway.end()
+    monkeypatch.setattr(deploy, "_TIMEOUT_S", 1.0)
+    found = states(released.run("deploy"))
+    assert [found[task] for task in DEPLOYED] == ["success", "success", "failed", "upstream_failed"]
+    assert live(released) == 1
+    with released.db.read() as tx:
+        assert ledger.entries(tx, released.pipeline)[-1].event == "rollback"
+        assert releases.waiting(tx, released.pipeline) is None
+
+
+def test_errors_of_a_gateway_are_borne_for_a_while_but_no_other_model() -> None:
+    failures = iter(["a", "b"])
+
+    def starting(model: str, prompt: str) -> str:
+        if next(failures, None):
+            raise ConnectionAbortedError
+        return "pong"
+
+    with VllmStub(base_model="ours", answer=starting) as stub:
+        deploy.ask(stub.url, "ours", "ours")
+        asked = len(stub.calls)
+        assert asked == 2 + 5
+        with pytest.raises(EndpointError, match="answered 'ours' with ours, not theirs"):
+            deploy.ask(stub.url, "ours", "theirs")
+        assert len(stub.calls) == asked + 1
+        with pytest.raises(EndpointError, match="does not exist"):
+            deploy.ask(stub.url, "unknown", "unknown", patience_s=0)
+
+
+def test_a_first_release_that_does_not_answer_has_nothing_to_go_back_to(
+    released: House, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "_PATIENCE_S", 1.0)
     alias = released.spec.deploy.alias
 
     def dies_once_routed(model: str, prompt: str) -> str:

@@ -18,7 +18,8 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
   the log names, then clear the task.
 - `prepare_data`: rows cannot be read, fail the expectations, or are too few. See the log and the link
   *Validation page*; mend the rows, then clear the task.
-- `resolve_recipes`: a base model cannot be found. Mend the recipe and start a new run.
+- `resolve_recipes`: a base model cannot be found, or is not the live release's. Mend the recipe as the
+  log says and start a new run.
 - `fine_tune`: this recipe failed three times; the others go on without it. See the log and the link
   *MLflow run*, then clear the task.
 - `choose_candidate`: no recipe made a model, or the evaluation endpoint does not answer. See
@@ -38,10 +39,12 @@ alone; to try it again, trigger this DAG with the param `release`.
 - `plan_rollout`: Retune's database cannot be used. See `retune doctor`, then clear the task.
 - `load_everywhere`: a replica cannot load the model, or no agent is alive. Callers still get the
   earlier release. See `retune status` and the agent's log, then clear the task.
-- `route_traffic`: a gateway does not follow, or a later release is live. See `retune status` and the
-  agent's log, then clear the task.
-- `verify`: a gateway did not answer with the release, so the earlier one, if there is one, was put
-  back. Mend what the log names, then trigger this DAG with the param `release`.
+- `route_traffic`: a later release is live, or a gateway does not follow, so the earlier release, if
+  there is one, was put back. See `retune status` and the agent's log, then trigger this DAG with the
+  param `release`.
+- `verify`: a gateway answered with another model, or with nothing but errors for a minute, so the
+  earlier release, if there is one, was put back. Mend what the log names, then trigger this DAG with
+  the param `release`.
 """
 
 _WATCH = """

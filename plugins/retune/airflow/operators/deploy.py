@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from retune.airflow.operators.base import RetuneOperator, now
-from retune.errors import EndpointError
+from retune.errors import ConflictError, EndpointError
 from retune.records import Release, Route
 from retune.spec import PipelineSpec
 from retune.state import releases, replicas, routes, specs
@@ -16,6 +17,8 @@ from retune.tracking import Tracking
 
 _ANSWERS = 5
 _TIMEOUT_S = 300.0
+_PATIENCE_S = 60.0
+_AGAIN_AFTER_S = 0.5
 
 
 class PlanRollout(RetuneOperator):
@@ -53,6 +56,27 @@ class _Rollout(RetuneOperator):
         with self.db.read() as tx:
             return release, specs.load(tx, release.spec_digest)
 
+    def take_back(self, route: Route, context: Context) -> str:
+        """Lead the alias back to the release that answered before, and say what was done."""
+        from retune.serving import rollout
+
+        with self.db.read() as tx:
+            current, previous = routes.get(tx, route.alias), routes.previous(tx, route.alias)
+        if current is None or current.targets != route.targets:
+            return "the route has changed meanwhile and was left alone"
+        if previous is None:
+            return "no release answered before it, so it was left in place; see the agent's log"
+        try:
+            back = rollout.rollback(self.pipeline, self.actor(context), db=self.db, now=now())
+        except (EndpointError, ConflictError) as error:
+            return f"the route was left in place: {error}"
+        done = f"rolled back to release {back.targets[0].release}"
+        try:
+            rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        except EndpointError as error:
+            return f"{done}, which a gateway does not follow yet: {error}"
+        return done
+
 
 class LoadEverywhere(_Rollout):
     """Has every replica load the release's model, and waits until each has answered with it."""
@@ -72,12 +96,18 @@ class RouteTraffic(_Rollout):
     """Leads the alias to the release, and waits until every gateway does so; returns the Route."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Route; raises EndpointError where a gateway does not follow."""
+        """Route; raises EndpointError where a gateway does not follow, after a rollback if that can be."""
         from retune.serving import rollout
 
         release, spec = self.planned(context)
         route = rollout.deploy(release, spec, db=self.db, now=now())
-        rollout.wait_routed(route.alias, route.version, route.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        try:
+            rollout.wait_routed(route.alias, route.version, route.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
+        except EndpointError as error:
+            # Left in place it would go live later, when nobody verifies it.
+            reason = f"the gateways do not lead to release {release.number}: {error}"
+            self.log.error("%s", reason)
+            raise EndpointError(reason, self.take_back(route, context)) from error
         self.log.info("%r leads to release %d since version %d", route.alias, release.number, route.version)
         return route.to_json()
 
@@ -104,36 +134,42 @@ class Verify(_Rollout):
         gateways = [state.gateway_url for state in live if state.gateway_url]
         try:
             for url in gateways:
-                _ask(url, route.alias, release.model.digest)
+                ask(url, route.alias, release.model.digest)
             if not gateways:
                 raise EndpointError(f"no agent of {route.endpoint!r} reports a gateway", "see its log")
         except EndpointError as error:
             reason = f"release {release.number} does not answer as it should: {error}"
             self.log.error("%s", reason)
-            raise EndpointError(reason, self._take_back(route, context)) from error
+            raise EndpointError(reason, self.take_back(route, context)) from error
         self.log.info("%d gateways answer %r with release %d", len(gateways), route.alias, release.number)
         Tracking(self.settings, self.log.warning).mirror(release)
 
-    def _take_back(self, route: Route, context: Context) -> str:
-        """Lead the alias back to the earlier release, and say what was done."""
-        from retune.serving import rollout
 
-        with self.db.read() as tx:
-            current, previous = routes.get(tx, route.alias), routes.previous(tx, route.alias)
-        if current is None or current.targets != route.targets:
-            return "the route has changed meanwhile and was left alone"
-        if previous is None:
-            return "no release answered before it, so it was left in place; see the agent's log"
-        back = rollout.rollback(self.pipeline, self.actor(context), db=self.db, now=now())
-        rollout.wait_routed(back.alias, back.version, back.endpoint, db=self.db, timeout_s=_TIMEOUT_S)
-        return f"rolled back to release {back.targets[0].release}"
+def ask(url: str, alias: str, digest: str, patience_s: float | None = None) -> None:
+    """Ask a gateway several times whether an alias answers with a model.
 
+    Args:
+        url: The gateway's base URL.
+        alias: What to ask for.
+        digest: The model that must answer.
+        patience_s: How long errors are borne, such as those of a vLLM that starts again.
 
-def _ask(url: str, alias: str, digest: str) -> None:
+    Raises:
+        EndpointError: Another model answered, or errors did not end.
+    """
     from retune.serving.endpoint import Replica
 
+    deadline = time.monotonic() + (_PATIENCE_S if patience_s is None else patience_s)
     with Replica(url) as gateway:
-        for _ in range(_ANSWERS):
-            answered = gateway.probe(alias).json().get("model")
+        good = 0
+        while good < _ANSWERS:
+            try:
+                answered = gateway.probe(alias).json().get("model")
+            except EndpointError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_AGAIN_AFTER_S)
+                continue
             if answered != digest:
                 raise EndpointError(f"{url} answered {alias!r} with {answered}, not {digest}")
+            good += 1
