@@ -13,6 +13,8 @@ from retune.artifacts import digest_of_json
 from retune.documents import read_document
 
 NAME = r"^[a-z0-9-]{1,40}$"
+MAX_LORA_RANK = 64
+"""Rank up to which the endpoints load adapters."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -110,7 +112,7 @@ class Task(Part):
 class Lora(Part):
     """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685) on all linear layers."""
 
-    r: int = Field(default=16, ge=1, le=512)
+    r: int = Field(default=16, ge=1, le=MAX_LORA_RANK)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
