@@ -6,7 +6,9 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +16,12 @@ from rich.console import Console
 from rich.text import Text
 
 from retune.errors import RetuneError
-from retune.pools import GPU_POOL, airflow_command, read_pools
+from retune.pools import GPU_POOL, airflow_command, read_endpoint, read_pools
 from retune.settings import EnvironmentConnections, Settings
-from retune.spec import load_spec
+from retune.spec import PipelineSpec, load_spec
+from retune.state import replicas
 from retune.state.database import Database
+from retune.tracking import without_passwords
 
 Level = Literal["ok", "warn", "fail"]
 _COLOURS: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -73,11 +77,11 @@ def look_at_mlflow(settings: Settings) -> Iterator[Finding]:
     """Is MLflow's store initialised, or its server up?"""
     uri = settings.mlflow_uri
     if uri.startswith(("http://", "https://")):
-        error = _unreachable(f"{uri.rstrip('/')}/health")
+        error, shown = _unreachable(f"{uri.rstrip('/')}/health"), without_passwords(uri)
         if error:
-            yield Finding("MLflow", "fail", f"{uri}: {error}", "start the server, or set RETUNE_MLFLOW_URI")
+            yield Finding("MLflow", "fail", f"{shown}: {error}", "start the server, or set RETUNE_MLFLOW_URI")
         else:
-            yield Finding("MLflow", "ok", uri)
+            yield Finding("MLflow", "ok", shown)
         return
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.engine import make_url
@@ -102,7 +106,11 @@ def look_at_pool(settings: Settings) -> Iterator[Finding]:
     if command is None:
         yield Finding("pool", "warn", "AIRFLOW_HOME is not set", "set it, if Airflow runs on this host")
         return
-    pools = read_pools(command)
+    try:
+        pools = read_pools(command)
+    except RetuneError as error:
+        yield Finding("pool", "fail", error.problems[0].what, error.problems[0].action)
+        return
     if pools is None:
         yield Finding("pool", "fail", "Airflow's database does not answer", "run `airflow db migrate`")
     elif GPU_POOL not in pools:
@@ -117,20 +125,44 @@ def look_at_pool(settings: Settings) -> Iterator[Finding]:
 
 
 def look_at_endpoints(settings: Settings) -> Iterator[Finding]:
-    """Do the endpoints that the specs name answer?"""
-    connections = EnvironmentConnections()
-    for name in sorted(_endpoints(settings)):
+    """Do the endpoints that the specs evaluate on answer?"""
+    for name in sorted({spec.evaluation.endpoint for spec in _good_specs(settings)}):
         try:
-            address = connections.endpoint(name)
+            command = airflow_command()  # where there is one, its connections are what the runs see
+            address = read_endpoint(command, name) if command else EnvironmentConnections().endpoint(name)
         except RetuneError as error:
-            action = f"{error.problems[0].action}, or add the Airflow connection {name!r}"
-            yield Finding("endpoint", "warn", f"{name} is not known in this environment", action)
+            problem = error.problems[0]
+            yield Finding("endpoint", "warn", problem.what, problem.action)
             continue
+        shown = f"{name}, {without_passwords(address.url)}"
         silence = _unreachable(f"{address.url}/v1/models", address.api_key)
         if silence:
-            yield Finding("endpoint", "fail", f"{name}, {address.url}: {silence}", "start it: `retune serve`")
+            yield Finding("endpoint", "fail", f"{shown}: {silence}", "start it: `retune serve`")
         else:
-            yield Finding("endpoint", "ok", f"{name}, {address.url}")
+            yield Finding("endpoint", "ok", shown)
+
+
+def look_at_agents(settings: Settings) -> Iterator[Finding]:
+    """Did an agent of each endpoint that the specs deploy to report lately, and does its gateway answer?"""
+    for name in sorted({spec.deploy.endpoint for spec in _good_specs(settings)}):
+        try:
+            with Database(settings.state_url).read() as tx:
+                live = replicas.live(tx, name, datetime.now(UTC))
+        except RetuneError:
+            return  # look_at_state says it
+        if not live:
+            action = "start `retune serve` on the serving host, with the same RETUNE_STATE_URL"
+            yield Finding("agent", "warn", f"no agent of {name} reported lately", action)
+        for replica in live:
+            what = f"{replica.agent} of {name}"
+            silence = replica.gateway_url and _unreachable(f"{replica.gateway_url}/healthz")
+            if silence:
+                what += f": its gateway {replica.gateway_url} is silent: {silence}"
+                yield Finding("agent", "fail", what, "look at its log, and at the way from here to there")
+            elif not replica.healthy:
+                yield Finding("agent", "fail", f"{what}: vLLM does not answer it", "look at its log")
+            else:
+                yield Finding("agent", "ok", what)
 
 
 def look_at_specs(settings: Settings) -> Iterator[Finding]:
@@ -198,6 +230,7 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     look_at_pool,
     look_at_specs,
     look_at_endpoints,
+    look_at_agents,
     look_at_interpreters,
     look_at_gateway,
     look_at_host,
@@ -205,18 +238,14 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 
 def _specs(settings: Settings) -> list[Path]:
-    return sorted((settings.project / "include" / "pipelines").glob("*.yaml"))
+    folder = settings.project / "include" / "pipelines"
+    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
 
 
-def _endpoints(settings: Settings) -> set[str]:
-    names = set()
+def _good_specs(settings: Settings) -> Iterator[PipelineSpec]:
     for path in _specs(settings):
-        try:
-            spec = load_spec(path)
-        except RetuneError:
-            continue  # look_at_specs says it
-        names |= {spec.evaluation.endpoint}
-    return names
+        with suppress(RetuneError):  # look_at_specs says it
+            yield load_spec(path)
 
 
 def _unreachable(url: str, key: str = "") -> str:
@@ -227,5 +256,5 @@ def _unreachable(url: str, key: str = "") -> str:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         answer = httpx.get(url, headers=headers, timeout=_TIMEOUT_S)
     except httpx.HTTPError as error:
-        return str(error) or type(error).__name__
+        return without_passwords(str(error)) or type(error).__name__
     return "" if answer.is_success else f"answered {answer.status_code}"

@@ -1,4 +1,4 @@
-"""Airflow's pool for the GPU, reached through Airflow's own command line."""
+"""Airflow's pool for the GPU and its connections, reached through Airflow's own command line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from retune.errors import SetupError
+from retune.settings import EndpointAddress
 
 GPU_POOL = "retune_gpu"
 _TIMEOUT_S = 120
@@ -52,7 +53,37 @@ def make_gpu_pool(command: Path) -> bool:
     return True
 
 
+def read_endpoint(command: Path, name: str) -> EndpointAddress:
+    """Return the address that an Airflow connection holds.
+
+    Raises:
+        SetupError: Airflow has no such connection, or does not answer in time.
+    """
+    result = _run(command, "connections", "get", name, "--output", "json")
+    start = result.stdout.find("[")
+    found = json.loads(result.stdout[start:])[0] if result.returncode == 0 and start >= 0 else {}
+    if not found.get("host"):
+        raise SetupError(
+            f"Airflow has no connection {name!r} with a host",
+            f"run `airflow connections add {name} --conn-type generic --conn-host http://HOST:PORT`",
+        )
+    url = str(found["host"])
+    if "://" not in url:
+        port = f":{found['port']}" if found["port"] else ""
+        url = f"{found['schema'] or 'http'}://{url}{port}"
+    return EndpointAddress(url.rstrip("/").removesuffix("/v1"), found["password"] or "")
+
+
 def _run(command: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [command, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
-    )
+    """Run Airflow's command line; raises SetupError where it does not answer in time."""
+    try:
+        return subprocess.run(
+            [command, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(
+            f"`airflow {' '.join(words[:2])}` did not answer in {_TIMEOUT_S} s",
+            "look whether Airflow's database answers (`airflow db check`), then run this again",
+        ) from None
+    except OSError as error:
+        raise SetupError(f"{command} cannot be run: {error}", "install Airflow again") from error

@@ -6,16 +6,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from retune import doctor
+from retune import doctor, pools
 from retune.doctor import Finding
 from retune.settings import Settings
+from retune.state import replicas
 from retune.state.database import Database
+from retune.state.replicas import ReplicaState
 from tests.unit.test_spec import GOOD
 
 
@@ -31,11 +34,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server that answers /v1/models and /health, and nothing else."""
+    """A server that answers /v1/models, /health and /healthz, and nothing else."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path in ("/v1/models", "/health") else 500)
+            self.send_response(200 if self.path in ("/v1/models", "/health", "/healthz") else 500)
             self.end_headers()
             self.wfile.write(json.dumps({}).encode())
 
@@ -92,6 +95,67 @@ def test_endpoints(settings: Settings, server: str, monkeypatch: pytest.MonkeyPa
     assert only(doctor.look_at_endpoints(settings)).what.endswith("answered 500")
     monkeypatch.setenv("RETUNE_ENDPOINT_VLLM", "http://127.0.0.1:1")
     assert only(doctor.look_at_endpoints(settings)).level == "fail"
+
+
+def test_no_password_is_said(settings: Settings, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = server.replace("://", "://me:s3cret@")
+    monkeypatch.setenv("RETUNE_ENDPOINT_VLLM", address)
+    for uri in (address, "http://me:s3cret@127.0.0.1:1"):
+        found = [
+            *doctor.look_at_mlflow(replace(settings, mlflow_uri=uri)),
+            *doctor.look_at_endpoints(settings),
+        ]
+        assert all("me:***@" in finding.what and "s3cret" not in finding.what for finding in found)
+
+
+@pytest.fixture
+def airflow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real Airflow with a home, whose database was never made; connections come from the environment."""
+    home = settings.project / "airflow"
+    home.mkdir()
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{home / 'airflow.db'}")
+
+
+def test_where_there_is_airflow_its_connection_counts(
+    airflow: None, settings: Settings, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETUNE_ENDPOINT_VLLM", server)
+    missing = only(doctor.look_at_endpoints(settings))
+    assert (missing.level, missing.what) == ("warn", "Airflow has no connection 'vllm' with a host")
+    assert "airflow connections add vllm" in missing.action
+    connection = {"conn_type": "generic", "host": server, "password": "s3cret"}
+    monkeypatch.setenv("AIRFLOW_CONN_VLLM", json.dumps(connection))
+    assert only(doctor.look_at_endpoints(settings)) == Finding("endpoint", "ok", f"vllm, {server}")
+
+
+def test_an_airflow_that_does_not_answer_is_one_clear_line(
+    airflow: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "_TIMEOUT_S", 0.01)
+    for look in (doctor.look_at_pool, doctor.look_at_endpoints):
+        found = only(look(settings))
+        assert "did not answer in 0.01 s" in found.what and "airflow db check" in found.action
+
+
+def test_the_agents_of_the_deploy_endpoint(settings: Settings, server: str) -> None:
+    folder = settings.project / "include" / "pipelines"
+    text = (folder / "tickets.yaml").read_text().replace("deploy: {endpoint: vllm", "deploy: {endpoint: far")
+    (folder / "tickets.yaml").rename(folder / "tickets.yml").write_text(text)
+    assert not list(doctor.look_at_agents(settings))  # no state yet, which another look says
+    db = Database(settings.state_url)
+    db.migrate()
+    silent = only(doctor.look_at_agents(settings))
+    assert (silent.level, silent.what) == ("warn", "no agent of far reported lately")
+
+    def report(gateway: str, healthy: bool = True) -> Finding:
+        state = ReplicaState("a", "far", "http://vllm", "base", healthy=healthy, gateway_url=gateway)
+        with db.write() as tx:
+            replicas.report(tx, state, datetime.now(UTC))
+        return only(doctor.look_at_agents(settings))
+
+    assert report(server) == Finding("agent", "ok", "a of far")
+    assert report("http://127.0.0.1:1").level == "fail"
+    assert report(server, healthy=False).what == "a of far: vLLM does not answer it"
 
 
 def test_a_bad_spec_is_counted_and_named(settings: Settings) -> None:
