@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from retune.artifacts import write_atomically
 from retune.errors import SetupError
+from retune.serving.processes import Book, members
 
 _GRACE_S = 20.0
 _LOG_TAIL = 15
@@ -29,6 +28,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file = folder / "processes.json"
+        self._book = Book(self._file)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
@@ -44,10 +44,7 @@ class Processes:
                 start_new_session=True,
             )
         self._children[name] = child
-        known = [entry for entry in self._recorded() if entry["name"] != name]
-        created = psutil.Process(child.pid).create_time()
-        known.append({"name": name, "pid": child.pid, "created": created})
-        write_atomically(self._file, json.dumps(known).encode())
+        self._book.record(name, child.pid)
 
     def log(self, name: str) -> Path:
         """Return where a process's output goes."""
@@ -64,51 +61,27 @@ class Processes:
                 )
 
     def stop(self) -> int:
-        """End all that is recorded, with every descendant, and return how many processes ended.
-
-        A pid is only signalled while its start time is the recorded one.
-        """
-        roots = []
-        for entry in self._recorded():
-            try:
-                process = psutil.Process(entry["pid"])
-                if process.create_time() == entry["created"]:
-                    roots.append(process)
-            except psutil.NoSuchProcess:
-                continue
+        """End all that is recorded, with every descendant, and return how many processes ended."""
+        groups = self._book.running().values()
         # Descendants are listed first: a trainer has a session of its own, and once its parent
         # is gone nothing leads to it.
-        family = {process.pid: process for root in roots for process in _family(root)}
-        for root in roots:
-            _signal_group(root, signal.SIGTERM)
+        family = {one.pid: one for group in groups for pid in members(group) for one in _family(pid)}
+        for group in groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
         _, alive = psutil.wait_procs(list(family.values()), timeout=_GRACE_S)
         for process in alive:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         psutil.wait_procs(alive, timeout=_GRACE_S)
         self._file.unlink(missing_ok=True)
         self._children.clear()
         return len(family)
 
-    def _recorded(self) -> list[dict[str, Any]]:
-        try:
-            found: list[dict[str, Any]] = json.loads(self._file.read_text())
-        except FileNotFoundError:
-            return []
-        return found
 
-
-def _family(root: psutil.Process) -> list[psutil.Process]:
+def _family(pid: int) -> list[psutil.Process]:
     try:
-        return [root, *root.children(recursive=True)]
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _signal_group(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return

@@ -21,6 +21,7 @@ from retune.demo.stack import ENDPOINT, Stack
 from retune.demo.traffic import Sent, five_answers, send
 from retune.errors import EndpointError, SetupError
 from retune.records import Release
+from retune.serving.processes import Book
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
 from retune.state import drift, releases, replicas, routes
@@ -69,8 +70,9 @@ def stop(settings: Settings) -> int:
     """End all that an earlier demo started; returns how many processes ended."""
     home = folder(settings) / ".retune"
     ended = Processes(home / "processes").stop()
-    # A trainer whose worker died before hangs on nothing.
-    return ended + len(stop_trainers(home / "jobs"))
+    # What hangs on nothing: a trainer whose worker died, and what a killed `retune serve` left.
+    orphans = [*stop_trainers(home / "jobs"), *Book(home / "serve.pids.json").end_leftovers()]
+    return ended + len(orphans)
 
 
 class _Story:

@@ -46,17 +46,21 @@ class Book:
             self._groups[name] = {"pid": pid, "started": started, "boot": psutil.boot_time()}
             write_atomically(self._path, json.dumps(self._groups).encode())
 
-    def end_leftovers(self) -> list[str]:
-        """End the recorded groups that still run; return their names."""
+    def running(self) -> dict[str, int]:
+        """Return name -> number of the recorded groups that still run."""
         try:
             groups = json.loads(self._path.read_bytes())
         except FileNotFoundError:
-            return []
-        ended = [name for name, group in groups.items() if _is_ours(group)]
-        for name in ended:
-            end_group(int(groups[name]["pid"]))
-        self._path.unlink()
-        return ended
+            return {}
+        return {name: int(group["pid"]) for name, group in groups.items() if _is_ours(group)}
+
+    def end_leftovers(self) -> list[str]:
+        """End the recorded groups that still run; return their names."""
+        groups = self.running()
+        for group in groups.values():
+            end_group(group)
+        self._path.unlink(missing_ok=True)
+        return list(groups)
 
 
 def _is_ours(group: Mapping[str, float]) -> bool:

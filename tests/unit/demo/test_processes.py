@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -39,11 +40,21 @@ def test_a_later_command_ends_every_descendant(tmp_path: Path, monkeypatch: pyte
     assert Processes(tmp_path).stop() == 0
 
 
+def test_children_of_a_dead_parent_are_ended_too(tmp_path: Path) -> None:
+    started = Processes(tmp_path)
+    script = _PARENT.replace(", start_new_session=True", "")
+    started.start("parent", [sys.executable, "-c", script], os.environ)
+    child = psutil.Process(int(wait_for_line(started.log("parent"))))
+    started._children["parent"].kill()
+    started._children["parent"].wait(timeout=30)
+    assert Processes(tmp_path).stop() == 1
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_pid_that_now_belongs_to_another_is_left_alone(tmp_path: Path) -> None:
     me = psutil.Process()
-    (tmp_path / "processes.json").write_text(
-        f'[{{"name": "old", "pid": {me.pid}, "created": {me.create_time() - 60}}}]'
-    )
+    entry = {"pid": me.pid, "started": me.create_time() - 60, "boot": psutil.boot_time()}
+    (tmp_path / "processes.json").write_text(json.dumps({"old": entry}))
     assert Processes(tmp_path).stop() == 0
 
 
