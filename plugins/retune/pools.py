@@ -70,7 +70,8 @@ def read_endpoint(command: Path, name: str) -> EndpointAddress:
     url = str(found["host"])
     if "://" not in url:
         port = f":{found['port']}" if found["port"] else ""
-        url = f"{found['schema'] or 'http'}://{url}{port}"
+        kind = found["conn_type"] if found["conn_type"] in ("http", "https") else "http"
+        url = f"{found['schema'] or kind}://{url}{port}"
     return EndpointAddress(url.rstrip("/").removesuffix("/v1"), found["password"] or "")
 
 
