@@ -70,8 +70,9 @@ def read_endpoint(command: Path, name: str) -> EndpointAddress:
     url = str(found["host"])
     if "://" not in url:
         port = f":{found['port']}" if found["port"] else ""
-        kind = found["conn_type"] if found["conn_type"] in ("http", "https") else "http"
-        url = f"{found['schema'] or kind}://{url}{port}"
+        # As AirflowConnections does: a URI's scheme becomes the type, and its path the schema.
+        schemes = [found[part] for part in ("schema", "conn_type") if found[part] in ("http", "https")]
+        url = f"{schemes[0] if schemes else 'http'}://{url}{port}"
     return EndpointAddress(url.rstrip("/").removesuffix("/v1"), found["password"] or "")
 
 

@@ -126,6 +126,8 @@ def test_where_there_is_airflow_its_connection_counts(
     connection = {"conn_type": "generic", "host": server, "password": "s3cret"}
     monkeypatch.setenv("AIRFLOW_CONN_VLLM", json.dumps(connection))
     assert only(doctor.look_at_endpoints(settings)) == Finding("endpoint", "ok", f"vllm, {server}")
+    monkeypatch.setenv("AIRFLOW_CONN_VLLM", server.replace("://", "://:s3cret@"))
+    assert only(doctor.look_at_endpoints(settings)) == Finding("endpoint", "ok", f"vllm, {server}")
 
 
 def test_an_airflow_that_does_not_answer_is_one_clear_line(
