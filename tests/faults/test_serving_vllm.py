@@ -19,6 +19,7 @@ from retune.artifacts import Artifacts, digest_of_tree
 from retune.records import Model
 from retune.serving import rollout
 from retune.serving.processes import members
+from retune.spec import MAX_LORA_RANK
 from retune.text.traffic import load
 from tests.faults.serving import Served
 from tests.unit.evaluation import builders
@@ -121,7 +122,7 @@ def test_the_champion_answers_again_whatever_is_killed(served: Served, tmp_path:
     route = rollout.deploy(champion, SPEC, db=served.db, now=datetime.now(UTC))
     rollout.wait_routed("tickets", route.version, ENDPOINT, db=served.db, timeout_s=60)
 
-    wide = make_adapter(artifacts, base, tmp_path / "wide", rank=32)
+    wide = make_adapter(artifacts, base, tmp_path / "wide", rank=MAX_LORA_RANK + 1)
     broken_folder = tmp_path / "broken"
     broken_folder.mkdir()
     (broken_folder / "adapter_config.json").write_bytes(

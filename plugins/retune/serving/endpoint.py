@@ -13,8 +13,8 @@ import httpx
 from retune.artifacts import digest_of_tree
 from retune.errors import ArtifactError, EndpointError
 from retune.settings import Settings
+from retune.spec import MAX_LORA_RANK
 
-MAX_LORA_RANK = 16
 _MAX_CONTEXT = 4096
 _CPU_FLAGS = ("--dtype", "float32", "--enforce-eager", "--max-num-seqs", "32")
 

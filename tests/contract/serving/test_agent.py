@@ -20,6 +20,7 @@ from retune.serving import rollout
 from retune.serving.agent import run_agent
 from retune.serving.processes import free_ports
 from retune.settings import Settings
+from retune.spec import MAX_LORA_RANK
 from retune.state import ledger, placements, replicas
 from retune.state.database import Database
 from retune.state.replicas import ReplicaState
@@ -132,8 +133,8 @@ def test_a_model_that_cannot_serve_is_said_and_harms_no_other(
 ) -> None:
     good = host.model(tmp_path / "good")
     rollout.wait_ready(good, ENDPOINT, db=host.db, timeout_s=20)
-    wide = host.model(tmp_path / "wide", rank=64)
-    with pytest.raises(EndpointError, match="its rank is 64, but this endpoint serves at most 16"):
+    wide = host.model(tmp_path / "wide", rank=MAX_LORA_RANK + 1)
+    with pytest.raises(EndpointError, match="its rank is 65, but this endpoint serves at most 64"):
         rollout.wait_ready(wide, ENDPOINT, db=host.db, timeout_s=20)
     vllm.max_rank = 4
     refused = host.model(tmp_path / "refused")
@@ -194,7 +195,7 @@ def deployed(host: Host, tmp_path: Path, number: int) -> str:
 @pytest.mark.usefixtures("agent")
 def test_a_broken_release_leaves_the_champion_serving(host: Host, tmp_path: Path) -> None:
     champion = deployed(host, tmp_path, 1)
-    broken = stored_model(host.artifacts, tmp_path / "wide", rank=64)
+    broken = stored_model(host.artifacts, tmp_path / "wide", rank=MAX_LORA_RANK + 1)
     release = stored_release(host.db, broken, "run 2", tmp_path)
     route = rollout.deploy(release, SPEC, db=host.db, now=now())
     with pytest.raises(EndpointError, match="its rank is 64"):

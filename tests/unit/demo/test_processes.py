@@ -40,7 +40,8 @@ def test_a_later_command_ends_every_descendant(tmp_path: Path, monkeypatch: pyte
     assert Processes(tmp_path).stop() == 0
 
 
-def test_children_of_a_dead_parent_are_ended_too(tmp_path: Path) -> None:
+def test_children_of_a_dead_parent_are_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retune.demo.processes._GRACE_S", 1.0)
     started = Processes(tmp_path)
     script = _PARENT.replace(", start_new_session=True", "")
     started.start("parent", [sys.executable, "-c", script], os.environ)
