@@ -198,7 +198,7 @@ def test_a_broken_release_leaves_the_champion_serving(host: Host, tmp_path: Path
     broken = stored_model(host.artifacts, tmp_path / "wide", rank=MAX_LORA_RANK + 1)
     release = stored_release(host.db, broken, "run 2", tmp_path)
     route = rollout.deploy(release, SPEC, db=host.db, now=now())
-    with pytest.raises(EndpointError, match="its rank is 64"):
+    with pytest.raises(EndpointError, match="its rank is 65"):
         rollout.wait_routed("tickets", route.version, ENDPOINT, db=host.db, timeout_s=20)
     assert host.gateway.ask("tickets").json()["model"] == champion
     assert host.seen().routes == {"tickets": 1}
