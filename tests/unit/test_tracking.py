@@ -163,10 +163,11 @@ def test_a_store_that_is_no_store_stops_set_up(bench: Bench, tmp_path: Path) -> 
 
 
 def test_no_password_is_said(bench: Bench, lines: list[str]) -> None:
-    for uri in ("postgresql://me:s3cret@127.0.0.1:1/mlflow", "nosuch+driver://me:s3c@ret@host/x"):
-        with pytest.raises(SetupError, match=r"://me:\*\*\*@") as caught:
-            tracking.initialise(replace(bench.settings, mlflow_uri=uri))
-        assert "s3c" not in str(caught.value)
+    # A database that is only not there would be tried for 100 s by MLflow.
+    uri = "nosuch+driver://me:s3c@ret@host/x"
+    with pytest.raises(SetupError, match=r"://me:\*\*\*@") as caught:
+        tracking.initialise(replace(bench.settings, mlflow_uri=uri))
+    assert "s3c" not in str(caught.value)
     server = replace(bench.settings, mlflow_uri="http://me:s3cret@127.0.0.1:1")
     Tracking(server, lines.append).run("tiny", "key-2", bench.recipe(), bench.dataset())
     assert len(lines) == 1 and "s3cret" not in lines[0]

@@ -96,7 +96,7 @@ def test_an_endpoint_that_stops_answering_ends_the_evaluation(tmp_path: Path) ->
             server.hang = True
         return "shipping"
 
-    evaluation = SPEC.evaluation.model_copy(update={"timeout": "1s", "max_in_flight": 4})
+    evaluation = SPEC.evaluation.model_copy(update={"timeout": "1s", "max_in_flight": 2})
     spec = SPEC.model_copy(update={"evaluation": evaluation})
     artifacts = Artifacts(tmp_path.as_uri())
     contender = Contender(spec_digest=SPEC.digest, name="base", model_name="base", model_digest="d")
