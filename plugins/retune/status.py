@@ -89,7 +89,7 @@ def pipeline_status(tx: Connection, pipeline: str, now: datetime) -> PipelineSta
     return PipelineStatus(
         pipeline=pipeline,
         live=releases.live(tx, pipeline),
-        how=f", rolled back from {back.detail['before']} by {back.actor}" if back else "",
+        how=_rolled_back(back) if back else "",
         since=routes.live_since(tx, spec.deploy.alias),
         decision=_decision(tx, pipeline),
         drift=_drift(last) if last else "",
@@ -111,6 +111,11 @@ def _decision(tx: Connection, pipeline: str) -> str:
 
 def _drift(last: DriftReport) -> str:
     return f"{'moved' if last.drifted else 'quiet'} at release {last.release}: {last.reason}"
+
+
+def _rolled_back(back: ledger.Entry) -> str:
+    before = ", ".join(str(number) for number in back.detail["before"])
+    return f", rolled back from {before} by {back.actor}"
 
 
 def _training(tx: Connection, pipeline: str) -> list[str]:

@@ -101,7 +101,7 @@ def test_after_a_rollback_it_says_who_and_nothing_waits(db: Database, tmp_path: 
     report(db, ready=tuple(digests), routes={"tickets": 3}, gateway_url="http://h:2")
     status = status_of(db)
     assert status.live and status.live.number == 1
-    assert (status.how, status.since, status.waits) == (", rolled back from [2] by cli:eva", later, ())
+    assert (status.how, status.since, status.waits) == (", rolled back from 2 by cli:eva", later, ())
 
 
 def test_the_table_shows_it_all(db: Database, settings: Settings, tmp_path: Path) -> None:
