@@ -74,7 +74,7 @@ watch:
         (2, "pipeline"),
         (3, "unknown key 'ownr'"),
         (5, "data.sources"),
-        (6, "'data.columns.completion' is missing"),
+        (6, "data.columns"),
         (8, "data.min_examples"),
         (9, "data.split"),
         (10, "task.labels"),

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from retune.artifacts import digest_of_json
 from retune.documents import read_document
+from retune.spec.data import Data, Task
+from retune.spec.parts import NAME, Duration, Part, readable_cron
 
-NAME = r"^[a-z0-9-]{1,40}$"
 MAX_LORA_RANK = 64
 """Rank up to which the endpoints load adapters."""
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-Duration = Annotated[str, Field(pattern=r"^[0-9]{1,6}[smhd]$")]
-"""A number and a unit: 30s, 15m, 24h or 7d. `seconds` reads it."""
-
-
-def seconds(duration: Duration) -> float:
-    """Return a duration of the spec in seconds."""
-    return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])}).total_seconds()
-
-
-class Part(BaseModel):
-    """Base of the spec's sections: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def _readable_cron(value: str) -> str:
-    from croniter import croniter  # type: ignore[import-untyped]
-
-    if not croniter.is_valid(value):
-        raise ValueError("neither five cron fields nor a preset such as @hourly")
-    return value
 
 
 class Schedule(Part):
@@ -48,7 +24,7 @@ class Schedule(Part):
     """Five cron fields."""
     timezone: str = "UTC"
 
-    _cron = field_validator("cron")(_readable_cron)
+    _cron = field_validator("cron")(readable_cron)
 
     @field_validator("timezone")
     @classmethod
@@ -57,55 +33,6 @@ class Schedule(Part):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError("no time zone of the IANA database, such as Europe/Berlin") from None
-        return value
-
-
-class Columns(Part):
-    """Which columns hold the conversation."""
-
-    prompt: str
-    completion: str
-
-
-class SplitShares(Part):
-    """Shares of the rows; the rest is for training."""
-
-    validation: float = Field(default=0.1, gt=0, lt=0.5)
-    held_out: float = Field(default=0.2, gt=0, lt=0.5)
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> SplitShares:
-        if self.validation + self.held_out > 0.8:
-            raise ValueError("validation and held_out leave less than 20% of the rows for training")
-        return self
-
-
-class Data(Part):
-    """The rows, and what good rows are."""
-
-    sources: tuple[str, ...] = Field(min_length=1)
-    """JSONL or CSV files or globs, against the project's root."""
-    columns: Columns
-    system_prompt: str = ""
-    expectations: str
-    """A Great Expectations suite (JSON) for the source rows."""
-    min_examples: int = Field(default=100, ge=10)
-    split: SplitShares = SplitShares()
-
-
-class Task(Part):
-    """What the model is for."""
-
-    kind: Literal["classification"] = "classification"
-    labels: tuple[str, ...] = ()
-    """The classes; rows with another are dropped and counted. Empty: all that the data holds."""
-
-    @field_validator("labels")
-    @classmethod
-    def _all_different(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({label for label in value if value.count(label) > 1})
-        if twice:
-            raise ValueError(f"stand twice: {', '.join(twice)}")
         return value
 
 
@@ -197,7 +124,7 @@ class Watch(Part):
     """Share of the compared columns that must have moved."""
     retrain: Retrain = Retrain()
 
-    _cron = field_validator("schedule")(_readable_cron)
+    _cron = field_validator("schedule")(readable_cron)
 
 
 class PipelineSpec(Part):
