@@ -38,7 +38,7 @@ def evaluate(
         split: The examples.
         set_name: Which side of the split they are.
         spec: The frozen spec.
-        labels: The classes an answer may name.
+        labels: The classes an answer may name; empty where any text may be one.
         endpoint: Where the contender answers.
         artifacts: Takes the outcomes.
         report: Takes progress lines.
@@ -94,7 +94,12 @@ def summarise(
         contender=contender,
         set_name=set_name,
         set_digest=split.artifact.digest,
-        metrics={name: metric(outcomes, spec.gate.confidence, spec.seed) for name, metric in METRICS.items()},
+        metrics={
+            name: metric(outcomes, spec.gate.confidence, spec.seed)
+            for name, metric in METRICS.items()
+            # Over free texts, each a class of its own, it would be accuracy by another name.
+            if spec.task.kind == "classification" or name != "macro_f1"
+        },
         outcomes=artifacts.put_bytes(lines.encode(), _OUTCOMES),
         n=len(outcomes),
         failed=sum(bool(outcome.error) for outcome in outcomes),
@@ -111,7 +116,8 @@ def read_outcomes(report: EvalReport, artifacts: Artifacts) -> list[Outcome]:
 
 
 def _outcome(example: Conversation, answer: Answer, labels: Sequence[str]) -> Outcome:
-    predicted = match_label(answer.text, labels)
+    # A task without labels wants the text itself: an exact match is right.
+    predicted = match_label(answer.text, labels) if labels else answer.text.strip()
     return Outcome(
         id=example.id,
         prompt=example.prompt,

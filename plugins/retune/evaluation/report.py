@@ -56,7 +56,7 @@ def page(
         # Matplotlib escapes the text that it draws.
         forest=Markup(plots.forest(ordered)),
         curves=Markup(plots.curves(model.curves)),
-        confusion=Markup(plots.confusion(outcomes["candidate"], dataset.labels)),
+        confusion=Markup(plots.confusion(outcomes["candidate"], dataset.labels) if dataset.labels else ""),
     )
 
 

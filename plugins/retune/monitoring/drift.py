@@ -105,17 +105,28 @@ def _columns(reference: list[Outcome], exchanges: Sequence[Exchange], spec: Pipe
         Column(name, KS, values, new_values[name], bound)
         for name, values in describe(old, vocabulary).items()
     ]
-    labels = set(spec.task.labels or (outcome.expected for outcome in reference))
-    said = [outcome.predicted or _NO_LABEL for outcome in reference]
-    says = [match_label(exchange.answer, labels) or _NO_LABEL for exchange in exchanges]
-    shares = [count / len(said) for count in Counter(said).values()]
-    bound = drift_threshold.jensen_shannon(shares, n, m, spec.seed)
-    columns.append(Column("predicted label", LABELS, said, says, bound))
+    columns.append(_answers(reference, exchanges, spec, n, m))
     scores = newness(old, new, spec.seed)
     if scores is not None:
         bound = drift_threshold.auc(n, m)
         columns.append(Column("content", AUC, scores[: len(old)], scores[len(old) :], bound))
     return columns
+
+
+def _answers(
+    reference: list[Outcome], exchanges: Sequence[Exchange], spec: PipelineSpec, n: int, m: int
+) -> Column:
+    """Compare what was answered: the labels, or where there are none how long the answers are."""
+    if spec.task.kind != "classification":
+        lengths = [float(len(outcome.answer)) for outcome in reference]
+        new = [float(len(exchange.answer)) for exchange in exchanges]
+        return Column("answer length", KS, lengths, new, drift_threshold.ks_distance(n, m))
+    labels = set(spec.task.labels or (outcome.expected for outcome in reference))
+    said = [outcome.predicted or _NO_LABEL for outcome in reference]
+    says = [match_label(exchange.answer, labels) or _NO_LABEL for exchange in exchanges]
+    shares = [count / len(said) for count in Counter(said).values()]
+    bound = drift_threshold.jensen_shannon(shares, n, m, spec.seed)
+    return Column("predicted label", LABELS, said, says, bound)
 
 
 def _judged(column: Column, distance: float) -> DriftedColumn:

@@ -10,6 +10,7 @@ from typing import Any
 from retune.errors import BackendError, Problem
 
 Rows = list[dict[str, Any]]
+_LEARNED = {"role", "content", "name"}
 
 
 def read(path: Path) -> Rows:
@@ -21,8 +22,12 @@ def read(path: Path) -> Rows:
     rows, problems = [], []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            messages = json.loads(line)["messages"]
-            rows.append({"messages": [{"role": m["role"], "content": m["content"]} for m in messages]})
+            row = json.loads(line)
+            rows.append({"messages": [{"role": m["role"], "content": m["content"]} for m in row["messages"]]})
+            beyond = {key for m in row["messages"] for key in m if m[key] and key not in _LEARNED}
+            if beyond:
+                what = f"has {', '.join(sorted(beyond))}, of which the local trainer would learn nothing"
+                problems.append(Problem(what, "take these rows out with data.where", str(path), number))
         except (ValueError, KeyError, TypeError) as error:
             what = f"not a conversation: {type(error).__name__}: {error}"
             problems.append(Problem(what, "prepare the data again", str(path), number))

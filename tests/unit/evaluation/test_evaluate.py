@@ -56,6 +56,26 @@ def test_answers_are_kept_with_their_examples(tmp_path: Path) -> None:
     assert (found.n, found.failed) == (60, 0)
 
 
+def test_a_free_text_is_right_where_it_is_the_expected_one(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path.as_uri())
+    contender = Contender(spec_digest=SPEC.digest, name="base", model_name="base", model_digest="d")
+    spec = SPEC.model_copy(update={"task": SPEC.task.model_copy(update={"kind": "generation", "labels": ()})})
+    with VllmStub(answer=lambda model, prompt: "shipping " if prompt.endswith("0") else "shipped") as server:
+        found = evaluate(
+            contender,
+            split(artifacts, 20),
+            "held_out",
+            spec=spec,
+            labels=(),
+            endpoint=EndpointAddress(server.url),
+            artifacts=artifacts,
+            report=lambda line: None,
+        )
+    assert found.metrics["accuracy"].value == pytest.approx(2 / 20)
+    assert list(found.metrics) == ["accuracy"]
+    assert {outcome.predicted for outcome in read_outcomes(found, artifacts)} == {"shipping", "shipped"}
+
+
 def test_an_endpoint_that_is_not_there_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

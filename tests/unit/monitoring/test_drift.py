@@ -50,6 +50,19 @@ def test_the_usual_traffic_does_not_fire_whatever_lies_among_it(artifacts: Artif
     }
 
 
+def test_free_texts_are_compared_by_their_length(artifacts: Artifacts) -> None:
+    free = SPEC.model_copy(update={"task": SPEC.task.model_copy(update={"kind": "generation"})})
+    held_out = [(prompt, f"answer {number % 7}") for number, (prompt, _) in enumerate(usual(250, 7))]
+    window = [(prompt, f"other {number}") for number, (prompt, _) in enumerate(usual(200, 5))]
+    release = judged_on(held_out, artifacts)
+    usual_report = check_drift(release, free, traffic(window), artifacts=artifacts, now=NOW)
+    assert "predicted label" not in {column.name for column in usual_report.columns}
+    longer = [(prompt, f"{answer} {'and more ' * 9}") for prompt, answer in window]
+    report = check_drift(release, free, traffic(longer), artifacts=artifacts, now=NOW)
+    lengths = next(column for column in report.columns if column.name == "answer length")
+    assert lengths.drifted
+
+
 def test_held_out_requests_that_come_again_and_again_do_not_fire(artifacts: Artifacts) -> None:
     held_out = usual(250, 7)
     window = random.Random(3).choices(held_out[:120], k=600)
