@@ -6,6 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
+# No assertion is timed: a busy machine fails no test.
+settings.register_profile("retune", deadline=None)
+settings.load_profile("retune")
+
 # Airflow reads its home when it is imported, so this cannot wait for a fixture.
 _HOME = Path(tempfile.mkdtemp(prefix="retune-tests-"))
 

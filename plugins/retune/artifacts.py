@@ -11,14 +11,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from retune.errors import ArtifactError
+from retune.errors import ArtifactError, GoneError
 from retune.records import Artifact
 
 TREE = "application/vnd.retune.tree+json"
+GRACE = timedelta(days=1)
+"""What was written within it is never swept: a run in flight may not have noted it yet."""
 _CHUNK = 1 << 20
 
 
@@ -70,15 +74,30 @@ def digest_of_tree(folder: Path) -> str:
     return digest_of_json(manifest_of(folder))
 
 
+class _MissingError(ArtifactError):
+    """Nothing lies under the digest."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What stands for bytes that are stored no more."""
+
+    by: str | None
+    """The digest of what does; None where nothing does."""
+    reason: str
+
+
 class Artifacts:
     """A content-addressed store.
 
     Args:
         url: Any fsspec URL: `file:///...`, `s3://...`, `gs://...`.
+        replaced: Returns what stands for a blob that is not there; by default nothing does.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, replaced: Callable[[str], Replaced | None] = lambda _: None) -> None:
         self.url = url.rstrip("/")
+        self._replaced = replaced
 
     def put_bytes(self, data: bytes, media_type: str) -> Artifact:
         """Store bytes; storing the same bytes twice is one artifact."""
@@ -104,20 +123,32 @@ class Artifacts:
 
     def exists(self, digest: str) -> bool:
         """Say whether a blob or a tree's manifest is stored."""
-        files, path = self._place(digest)
+        files, path = self.place(digest)
         return bool(files.exists(path))
 
     def get_bytes(self, digest: str) -> bytes:
-        """Return a blob's verified bytes.
+        """Return a blob's verified bytes, or those of what replaced it.
 
         Raises:
-            ArtifactError: It is missing, or its bytes do not match its name.
+            GoneError: It was removed on purpose.
+            ArtifactError: It is missing, or its bytes do not match their name.
         """
-        files, path = self._place(digest)
+        try:
+            return self._read(digest)
+        except _MissingError:
+            known = self._replaced(digest)
+            if known is None:
+                raise
+        if known.by is None:
+            raise GoneError(f"artifact {digest} was removed: {known.reason}")
+        return self.get_bytes(known.by)
+
+    def _read(self, digest: str) -> bytes:
+        files, path = self.place(digest)
         try:
             data: bytes = files.cat_file(path)
         except FileNotFoundError:
-            raise ArtifactError(
+            raise _MissingError(
                 f"artifact {digest} is not in {self.url}", "restore it, or run its stage again"
             ) from None
         if digest_of(data) != digest:
@@ -136,7 +167,7 @@ class Artifacts:
         """
         if folder.is_dir():
             return folder
-        manifest = self._manifest(digest)
+        manifest = self.manifest(digest)
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
             for name, part in manifest.items():
@@ -144,7 +175,7 @@ class Artifacts:
                 if not target.resolve().is_relative_to(partial.resolve()):
                     raise ArtifactError(f"artifact {digest} names a file outside itself: {name}")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self.get_bytes(part))
+                target.write_bytes(self._read(part))
             partial.rename(folder)
         except OSError:
             if not folder.is_dir():  # somebody else may have brought it first
@@ -153,17 +184,18 @@ class Artifacts:
             shutil.rmtree(partial, ignore_errors=True)
         return folder
 
-    def _manifest(self, digest: str) -> dict[str, str]:
-        """Return path -> digest of a tree's files."""
+    def manifest(self, digest: str) -> dict[str, str]:
+        """Return path -> digest of a tree's files; raises ArtifactError where it is none."""
         try:
-            manifest = json.loads(self.get_bytes(digest))
+            manifest = json.loads(self._read(digest))
             return {name: entry["digest"] for name, entry in manifest.items()}
         except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise ArtifactError(f"artifact {digest} is no tree of files") from error
 
     def _publish(self, digest: str, chunks: Iterator[bytes]) -> None:
-        files, path = self._place(digest)
-        if files.exists(path):
+        files, path = self.place(digest)
+        # Old bytes are written again, so that a sweep sees that somebody is about to point at them.
+        if files.exists(path) and not is_old(files, path, GRACE / 2):
             return
         partial = f"{path}.{uuid.uuid4().hex}.partial"
         try:
@@ -179,7 +211,8 @@ class Artifacts:
                 f"cannot store {digest} in {self.url}: {error}", "free space or mend the permissions"
             ) from error
 
-    def _place(self, digest: str) -> tuple[Any, str]:
+    def place(self, digest: str) -> tuple[Any, str]:
+        """Return the file system and the path of a blob; raises ArtifactError where it is no digest."""
         import fsspec
 
         algorithm, _, name = digest.partition(":")
@@ -191,6 +224,16 @@ class Artifacts:
     def _artifact(self, digest: str, size: int, media_type: str) -> Artifact:
         name = digest.removeprefix("sha256:")
         return Artifact(digest=digest, uri=f"{self.url}/{name[:2]}/{name}", size=size, media_type=media_type)
+
+
+def is_old(files: Any, path: str, age: timedelta, now: datetime | None = None) -> bool:
+    """Say whether a file was written longer ago; False where it is not there or cannot be told."""
+    try:
+        at: datetime = files.modified(path)
+    except (NotImplementedError, FileNotFoundError):
+        return False
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return (now or datetime.now(UTC)) - at > age
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -45,6 +45,18 @@ def check(spec: Annotated[Path, typer.Argument(help="A pipeline's YAML.")]) -> N
 
 
 @app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The new pipeline: a-z, 0-9 and -.")],
+    data: Annotated[list[str], typer.Option(help="Rows: a file, glob or URL; may be given again.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+) -> None:
+    """Write a first spec and expectations for rows, and say what was guessed."""
+    from retune.starting import start
+
+    start(name, data, Settings.load(), Console(), force=force)
+
+
+@app.command()
 def doctor() -> None:
     """Check this installation and say what to do."""
     from retune.doctor import examine
@@ -151,6 +163,27 @@ def e2e(
     from retune.demo import banking
 
     banking.run(Settings.load(), source, Console())
+
+
+@app.command()
+def forget(
+    subject: Annotated[str, typer.Option(help="The person's ID, as data.columns.subject has it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show it.")] = False,
+) -> None:
+    """Show what a person's rows reached; with --yes remove them and plan the retrain."""
+    from retune.erasure.command import forget
+
+    forget(subject, yes, f"cli:{getuser()}", Settings.load(), Console())
+
+
+@app.command()
+def cleanup(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show it.")] = False,
+) -> None:
+    """Show what nothing points at any more, by retention; with --yes remove it."""
+    from retune.upkeep.command import cleanup
+
+    cleanup(yes, Settings.load(), Console())
 
 
 @app.command()

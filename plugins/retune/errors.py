@@ -58,6 +58,10 @@ class ArtifactError(RetuneError):
     """An artifact is missing, damaged or cannot be stored."""
 
 
+class GoneError(ArtifactError):
+    """An artifact was removed on purpose, such as a page that showed a forgotten person's rows."""
+
+
 class StateError(RetuneError):
     """Retune's database cannot be read, or holds something else than expected."""
 

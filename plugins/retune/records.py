@@ -70,8 +70,20 @@ class Dataset(Record):
     rows_read: int
     dropped: dict[str, int]
     """Reason -> rows."""
+    personal: dict[str, int] = {}
+    """Kind -> pieces of personal data that were found."""
+    tokens: dict[str, int] = {}
+    """Base model -> tokens of the training side."""
+    warnings: tuple[str, ...] = ()
+    """What Great Expectations warned of."""
     validation_page: Artifact
     """Great Expectations' own HTML page."""
+    card: Artifact | None = None
+    """The data card, an HTML page; none in records before 0.2."""
+    figures: Artifact | None = None
+    """The card's figures as JSON."""
+    dropped_rows: Artifact | None = None
+    """JSONL: each row that was left out, with its reason."""
 
 
 class Recipe(Record):

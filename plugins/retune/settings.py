@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from retune.errors import SetupError
 
@@ -53,6 +53,8 @@ class Settings:
     """Interpreter that runs `python -m retune.training`."""
     vllm_python: str
     """Interpreter that has vLLM."""
+    sources_private_hosts: tuple[str, ...] = ()
+    """Web servers (`host` or `host:port`) with private addresses that data.sources may name."""
 
     @classmethod
     def load(cls, option: Callable[[str], str | None] = _environment) -> Settings:
@@ -77,6 +79,7 @@ class Settings:
             mlflow_page=option("mlflow_page") or "",
             trainer_python=option("trainer_python") or sys.executable,
             vllm_python=option("vllm_python") or str(project / ".venv-vllm" / "bin" / "python"),
+            sources_private_hosts=tuple((option("sources_private_hosts") or "").replace(",", " ").split()),
         )
 
     @property
@@ -119,3 +122,38 @@ class EnvironmentConnections:
         if not url:
             raise SetupError(f"endpoint {name!r} is not known", f"set {variable} to its URL")
         return EndpointAddress(url.rstrip("/").removesuffix("/v1"), os.environ.get(f"{variable}_KEY", ""))
+
+
+class FileSystems(Protocol):
+    """Where stores of files (`s3://`, `gs://`, ...) and their credentials come from."""
+
+    def store(self, url: str, connection: str) -> tuple[Any, str]:
+        """Return the store of a URL as an fsspec file system, and the URL's path in it.
+
+        Args:
+            url: Free of credentials.
+            connection: The name that stood before the URL's `@`; may be empty.
+
+        Raises:
+            SetupError: The connection is not known here, or the store's package is missing.
+        """
+        ...
+
+
+class EnvironmentFileSystems:
+    """Opens stores with the credentials that their libraries find in the environment."""
+
+    def store(self, url: str, connection: str) -> tuple[Any, str]:
+        """Return the URL's store and the path in it; raises SetupError where that cannot be."""
+        import fsspec
+
+        if connection:
+            raise SetupError(
+                f"{connection!r} names an Airflow connection, which is known inside of Airflow only",
+                "run it there, or leave the name out and give the credentials in the environment",
+            )
+        try:
+            files, path = fsspec.url_to_fs(url)
+        except ImportError as error:
+            raise SetupError(f"{url.partition(':')[0]}:// needs a package: {error}", "install it") from None
+        return files, path

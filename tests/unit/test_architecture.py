@@ -17,10 +17,13 @@ STAGES = {"data", "advice", "backends", "evaluation", "serving", "monitoring"}
 # Each layer may import from itself and from those above it in this list.
 LAYERS = [
     {"errors", "records", "__init__"},
-    {"settings", "documents", "spec", "artifacts", "text", "stats"},
+    {"settings", "documents", "spec", "artifacts", "stored", "text", "stats"},
     {"state", "tracking"},
     STAGES | {"training"},
-    {"airflow", "demo", "testing", "cli", "checking", "doctor", "migrate", "pools", "schema", "status"},
+    {
+        "airflow", "demo", "testing", "cli", "checking", "doctor", "erasure", "migrate", "pools", "schema",
+        "status", "upkeep",
+    },  # fmt: skip
 ]
 HEAVY = {
     "great_expectations", "evidently", "torch", "transformers", "trl", "peft", "datasets", "mlflow", "openai",

@@ -24,6 +24,7 @@ from airflow.sdk import (
 
 from retune.airflow import configuration, manuals
 from retune.airflow.assets import data_asset, drift_asset, release_asset
+from retune.airflow.fleet import cleanup_dag
 from retune.airflow.missing_pools import TAG
 from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
 from retune.airflow.operators.evaluate import ChooseCandidate, Evaluate
@@ -36,7 +37,9 @@ from retune.spec import Watch
 
 
 def load_pipelines(module: MutableMapping[str, Any]) -> None:
-    """Put the DAGs of every pipeline of the project into a DAG file's globals."""
+    """Put the fleet's DAG and those of every pipeline of the project into a DAG file's globals."""
+    fleet = cleanup_dag()
+    module[fleet.dag_id] = fleet
     for pipeline in find_pipelines(configuration.settings().project):
         for dag in pipeline_dags(pipeline):
             module[dag.dag_id] = dag

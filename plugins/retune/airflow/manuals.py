@@ -51,12 +51,25 @@ _WATCH = """
 Compares what callers of **{name}** asked and were answered with the held-out set on which the live
 release was judged. Where the traffic has moved and the cool-down is over, it wakes `{name}.tune`;
 otherwise `raise_drift` is skipped, with the reason in its log. Thresholds are those of the file as it
-stands.
+stands. Where the live model was trained on rows of a person who is forgotten since (`retune forget`),
+it wakes `{name}.tune` whatever the traffic says, once a cool-down, until a model without them is live.
 
 ### When a task is red
 - `check_drift`: the spec is broken, or captured traffic or the release's own answers cannot be read.
   Mend what the log names; the next run comes by itself.
 - `raise_drift`: Retune's database cannot be used. See `retune doctor`, then clear the task.
+"""
+
+CLEANUP = """
+Removes once a day what nothing points at any more and no pipeline's `retention` keeps: old reports,
+old captured traffic, models and rows of old releases, folders of trainings that ended. What a release
+that is kept, a route (also the one that a rollback leads to), a running job or a run under way points
+at stays. `mark_unused` says first what would go; trigger with the param `dry_run` to see only that.
+Folders of trainings are those of the host that runs the task.
+
+### When a task is red
+- `mark_unused`, `sweep_unused`: Retune's database or artifacts cannot be used, or an artifact that must
+  stay is damaged. See `retune doctor`, then clear the task; nothing that is needed was removed.
 """
 
 _PAGES = {"tune": _TUNE, "deploy": _DEPLOY, "watch": _WATCH}

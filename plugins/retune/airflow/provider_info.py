@@ -51,6 +51,11 @@ _OPTIONS = {
         "Interpreter that has vLLM. Default: .venv-vllm in the project.",
         "/opt/vllm/bin/python",
     ),
+    "sources_private_hosts": (
+        "Web servers with private addresses that data.sources may name, as host or host:port, "
+        "parted by commas. Default: none.",
+        "data.internal,10.0.0.5:9000",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from retune.backends.base import Backend, JobLostError, Order, Point, View, load
 from retune.errors import BackendError
 from retune.records import Curve, Dataset, Job, JobStatus, Model, Recipe
 from retune.settings import Settings
-from retune.state import jobs
+from retune.state import jobs, retrains
 from retune.state.database import Database
 from retune.tracking import TrackedRun, Tracking
 
@@ -68,6 +68,7 @@ def run_job(
         StateError: The state cannot be read or written; nothing was submitted then.
     """
     begun = time.monotonic()
+    _refuse_forgotten(dataset, db)
     backend = load_backend(recipe.backend, settings, artifacts)
     order, row = _current(recipe, dataset, backend, db, artifacts, report)
     if row is not None and row.model is not None:
@@ -92,6 +93,16 @@ def run_job(
         raise BackendError(f"{recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}")
     report(f"{recipe.title}: {model.digest} in {model.seconds:.0f} s")
     return model
+
+
+def _refuse_forgotten(dataset: Dataset, db: Database) -> None:
+    """Neither train on a forgotten person's rows nor reuse a model that was."""
+    with db.read() as tx:
+        if retrains.is_tainted(tx, dataset.digest, dataset.pipeline):
+            raise BackendError(
+                f"dataset {dataset.digest} held rows of a person who is forgotten since",
+                f"start a new run of {dataset.pipeline}.tune: it leaves them out",
+            )
 
 
 def cancel_job(

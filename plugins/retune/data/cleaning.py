@@ -1,52 +1,94 @@
-"""Which rows are left out of a dataset, and why."""
+"""What is made of a text, and which examples are left out of a dataset."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from retune.data.intake import SourceRow
-from retune.spec import PipelineSpec
-from retune.text.conversations import Conversation, conversation
+from retune.data.drops import Drops
+from retune.spec.data import Caps
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Line feeds and tabs belong to a text; other control characters and a stray byte order mark do not.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
+_SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """What is left, and how many rows were dropped for each reason.
+def clean_text(text: str) -> str:
+    """Return a text in Unicode NFC, without control characters and without white space around it.
 
-    Attributes:
-        rows: The examples, sorted by id; no two share a prompt.
-        dropped: `empty`, `unlisted_label`, `duplicate` (copies beyond the first) and `conflict`
-            (one prompt under several labels: all of them), reason -> rows.
+    Line ends become line feeds. See Unicode Standard Annex 15 on NFC.
     """
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", unicodedata.normalize("NFC", text)).strip()
 
-    rows: list[Conversation]
-    dropped: dict[str, int]
+
+def drop_unlisted(examples: pl.DataFrame, labels: Collection[str], drops: Drops) -> pl.DataFrame:
+    """Leave out what has another label; an empty list of labels means all."""
+    import polars as pl
+
+    if not labels:
+        return examples
+    listed = pl.col("label").is_in(list(labels))
+    drops.add(examples.filter(~listed).with_columns(detail=pl.col("label")), "unlisted_label")
+    return examples.filter(listed)
 
 
-def clean(rows: Iterable[SourceRow], spec: PipelineSpec) -> Cleaned:
-    """Turn source rows into examples; the result does not depend on the rows' order."""
-    dropped = Counter(empty=0, unlisted_label=0, duplicate=0, conflict=0)
-    labels = set(spec.task.labels)
-    by_id: dict[str, Conversation] = {}
-    for row in rows:
-        prompt = row.values[spec.data.columns.prompt] or ""
-        completion = row.values[spec.data.columns.completion] or ""
-        example = conversation(spec.data.system_prompt, prompt, completion)
-        if not example.prompt or not example.completion:
-            dropped["empty"] += 1
-        elif labels and example.completion not in labels:
-            dropped["unlisted_label"] += 1
-        elif example.id in by_id:
-            dropped["duplicate"] += 1
-            # Of copies that differ in white space one is kept, whichever came first.
-            by_id[example.id] = min(example, by_id[example.id], key=lambda copy: copy.prompt)
-        else:
-            by_id[example.id] = example
-    by_prompt: defaultdict[str, list[Conversation]] = defaultdict(list)
-    for example in by_id.values():
-        by_prompt[example.fingerprint].append(example)
-    kept = [same[0] for same in by_prompt.values() if len(same) == 1]
-    dropped["conflict"] = len(by_id) - len(kept)
-    return Cleaned(sorted(kept, key=lambda example: example.id), dict(dropped))
+def drop_duplicates(examples: pl.DataFrame, drops: Drops) -> pl.DataFrame:
+    """Keep one example an id, whatever the order of the sources; returns them sorted by id."""
+    import polars as pl
+
+    # Copies may differ in white space: which one stays must not depend on where it stands.
+    examples = examples.sort("id", "mark", "file", "line")
+    place = pl.format("of {}:{}", pl.col("file").first(), pl.col("line").first()).over("id")
+    copies = examples.filter(pl.col("id").is_duplicated()).with_columns(detail=place)
+    drops.add(copies.filter(~pl.col("id").is_first_distinct()), "duplicate")
+    return examples.filter(pl.col("id").is_first_distinct())
+
+
+def drop_conflicts(examples: pl.DataFrame, drops: Drops) -> pl.DataFrame:
+    """Leave out every example of a prompt that stands under several labels."""
+    import polars as pl
+
+    # Copies are gone, so what shares a prompt differs in its label.
+    shared = pl.col("fingerprint").is_duplicated()
+    place = pl.format("{} at {}:{}", pl.col("label"), pl.col("file"), pl.col("line"))
+    all_of_them = place.sort().head(_SHOWN).str.join(", ").over("fingerprint")
+    drops.add(examples.filter(shared).with_columns(detail=all_of_them), "conflict")
+    return examples.filter(~shared)
+
+
+def seeded(hashes: pl.Expr, seed: int) -> pl.Expr:
+    """Return what orders rows by a hash of 64 digits in a way that the seed decides."""
+    first = seed % 64
+    return hashes.str.slice(first) + hashes.str.head(first)
+
+
+def cap(examples: pl.DataFrame, caps: Caps, earlier: pl.Series, seed: int, drops: Drops) -> pl.DataFrame:
+    """Leave out what is over the caps, by a seeded choice that prefers rows of earlier datasets.
+
+    Args:
+        examples: Sorted by id.
+        caps: Most examples a label and a source.
+        earlier: Fingerprints that have a side already.
+        seed: Another seed is another choice.
+        drops: Takes what is left out.
+    """
+    import polars as pl
+
+    for column, most in (("label", caps.label), ("file", caps.source)):
+        if most is not None:
+            new = ~pl.col("fingerprint").is_in(earlier.implode())
+            order = pl.struct(new, seeded(pl.col("id"), seed)).rank("ordinal").over(column)
+            count = pl.len().over(column)
+            said = pl.format("{} has {} examples, {} may stay", column, count, pl.lit(most))
+            ranked = examples.with_columns(rank=order, detail=said)
+            drops.add(ranked.filter(pl.col("rank") > most).drop("rank"), "capped")
+            examples = ranked.filter(pl.col("rank") <= most).drop("rank", "detail")
+    return examples

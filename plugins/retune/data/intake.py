@@ -1,225 +1,268 @@
-"""Source files: which ones, and the rows they hold."""
+"""From a block of source rows to a table: every row read, judged, cleaned and free of personal data."""
 
 from __future__ import annotations
 
-import csv
-import glob
-import io
-import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retune.artifacts import digest_of
-from retune.errors import DataError, Problem
-from retune.settings import Settings
-from retune.spec import Columns, PipelineSpec
+from retune.data.blocks import Block
+from retune.data.cleaning import clean_text
+from retune.data.rows import BadLine
+from retune.data.shapes import (
+    ShapeError,
+    Turns,
+    ends_with_assistant,
+    reader_of,
+    roles_in_order,
+    texts_of,
+    with_texts,
+)
+from retune.data.spool import Segment
+from retune.spec import PipelineSpec
+from retune.state.subjects import subject_hash
+from retune.text import privacy
+from retune.text.conversations import Conversation, Message, make_with_fingerprint, write_conversation
 
-SHOWN_PROBLEMS = 20
+if TYPE_CHECKING:
+    import polars as pl
+
+_NO_ROW = (False, False, None, None, None, None, "", "", "", "", 0.0, "", 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class SourceRow:
-    """One row as it stands in a source file.
+class Plan:
+    """What a process must know to read blocks.
 
     Attributes:
-        file: The source, as problems and `Dataset.sources` name it.
-        line: Where the row begins, 1-based.
-        values: Column -> value; a CSV's empty field is None.
+        spec: The frozen spec.
+        spool: Folder of the spool.
+        columns: Source columns that the expectations judge as they stand.
+        languages: Whether they ask for the language.
+        forgotten: Hashes of the subjects whose rows may not be used.
     """
 
-    file: str
-    line: int
-    values: dict[str, Any]
+    spec: PipelineSpec
+    spool: Path
+    columns: tuple[str, ...] = ()
+    languages: bool = False
+    forgotten: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Sources:
-    """All source rows, and the digest of every file's bytes."""
+class Read:
+    """What a block held.
 
-    rows: list[SourceRow]
-    digests: dict[str, str]
-
-
-class _BadLine(ValueError):
-    """A line that cannot become a row."""
-
-    def __init__(self, line: int, what: str, action: str) -> None:
-        super().__init__(what)
-        self.line, self.what, self.action = line, what, action
-
-
-def read_sources(spec: PipelineSpec, settings: Settings) -> Sources:
-    """Read every row of the spec's sources.
-
-    Raises:
-        DataError: Names every bad line of every file (the first 20 and the count of the rest).
+    Attributes:
+        rows: One row a source row, with the columns of `_schema`.
+        columns: Of `Plan.columns` those that a row has: the values, row by row.
+        personal: Kind -> how many pieces of personal data were found.
+        cleaned: Rows that cleaning changed.
     """
-    problems: list[Problem] = []
-    rows: list[SourceRow] = []
-    digests: dict[str, str] = {}
-    for name, path in find_sources(spec.data.sources, settings.project).items():
+
+    rows: pl.DataFrame
+    columns: dict[str, list[Any]]
+    personal: Counter[str]
+    cleaned: int
+
+
+def read_block(block: Block, plan: Plan) -> Read:
+    """Read a block; its conversations go to the spool's segment of the block's number."""
+    import polars as pl
+
+    segment = Segment(plan.spool, block.number)
+    reader = _Reader(plan, segment)
+    for item, plain in block.rows():
+        if isinstance(item, BadLine):
+            reader.refuse(item.line, {}, item.what, item.action)
+        else:
+            reader.take(*item, plain)
+    segment.close()
+    schema = _schema()
+    values = zip(*reader.rows, strict=True) if reader.rows else ([] for _ in schema)
+    rows = pl.DataFrame(dict(zip(schema, values, strict=True)), schema=schema)
+    if plan.languages:
+        rows = rows.with_columns(language=_languages(rows, plan.spool / f"{block.number}.jsonl"))
+    place = {"file": pl.lit(block.file), "segment": pl.lit(block.number, pl.UInt32)}
+    return Read(rows.with_columns(**place), reader.columns, reader.personal, reader.cleaned)
+
+
+def _schema() -> dict[str, Any]:
+    import polars as pl
+
+    judged = {"roles_in_order": pl.Boolean, "ends_with_assistant": pl.Boolean, "turns": pl.Int32}
+    sizes = {"prompt_chars": pl.Int32, "completion_chars": pl.Int32}
+    names = {"id": pl.String, "fingerprint": pl.String, "stratum": pl.String, "group": pl.String}
+    place = {"place": pl.UInt64, "size": pl.UInt32, "mark": pl.UInt32}
+    return {
+        "line": pl.Int64,
+        "flaw": pl.String,
+        "action": pl.String,
+        "reason": pl.String,
+        "detail": pl.String,
+        **judged,
+        **sizes,
+        "label": pl.String,
+        **names,
+        "time": pl.Float64,
+        "subject": pl.String,
+        **place,
+    }
+
+
+class _Reader:
+    """Takes rows one by one."""
+
+    def __init__(self, plan: Plan, segment: Segment) -> None:
+        data = plan.spec.data
+        self._plan, self._segment, self._data = plan, segment, data
+        # The spec's own words are no row's: nothing is redacted in them.
+        self._read = reader_of(data.model_copy(update={"system_prompt": ""}))
+        self._system = Message(role="system", content=data.system_prompt) if data.system_prompt else None
+        self._names = data.named_columns
+        self._labelled = plan.spec.task.kind == "classification"
+        self.rows: list[tuple[Any, ...]] = []
+        self.columns: dict[str, list[Any]] = {}
+        self.personal: Counter[str] = Counter()
+        self.cleaned = 0
+
+    def refuse(self, line: int, values: Mapping[str, Any], what: str, action: str) -> None:
+        """Note a row that is no conversation."""
+        self._keep(values)
+        self.rows.append((line, what, action, None, "", *_NO_ROW))
+
+    def take(self, line: int, values: Mapping[str, Any], plain: bool) -> None:
+        """Read a row, clean it and put it into the spool, or note why not."""
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            problems.append(Problem(f"cannot be read: {error}", "check the path", name))
-            continue
-        digests[name] = digest_of(data)
-        found = len(rows)
-        flawed = len(problems)
-        for item in _rows_of(name, data, spec.data.columns):
-            if isinstance(item, SourceRow):
-                rows.append(item)
-            else:
-                problems.append(Problem(item.what, item.action, name, item.line))
-        if len(rows) == found and len(problems) == flawed:
-            problems.append(Problem("holds no row", "add rows, or take it out of data.sources", name))
-    if problems:
-        raise DataError(shorten(problems))
-    return Sources(rows, digests)
+            turns, named = self._read(values), _named(values, self._names)
+            time = _seconds(named[self._data.split.by_time]) if self._data.split.by_time else 0.0
+        except ShapeError as error:
+            self.refuse(line, values, error.what, error.action)
+            return
+        subject = named.get(self._data.columns.subject, "")
+        subject = subject_hash(subject) if subject else ""
+        if subject in self._plan.forgotten:
+            # Nothing of such a row is kept, not even why it is gone.
+            self._keep({})
+            self.rows.append((line, None, None, "forgotten", "", *_NO_ROW))
+            return
+        self._keep(values)
+        turns, private = self._made_clean(turns, plain)
+        reason, detail = self._why_not(turns, private, named)
+        if reason == "malformed":
+            judged = (roles_in_order(turns), ends_with_assistant(turns), len(turns.messages))
+            self.rows.append((line, None, None, reason, detail, *judged, *_NO_ROW[3:]))
+            return
+        self._add(line, reason, detail, turns, named, time, subject)
+
+    def _add(
+        self,
+        line: int,
+        reason: str | None,
+        detail: str,
+        turns: Turns,
+        named: Mapping[str, str],
+        time: float,
+        subject: str,
+    ) -> None:
+        messages = turns.messages
+        judged = (roles_in_order(turns), True, len(messages))
+        if self._system and messages[0].role != "system":
+            messages = [self._system, *messages]
+        row, fingerprint = make_with_fingerprint(messages, turns.rejected, turns.tools)
+        text = write_conversation(row)
+        place, size = self._segment.add(text)
+        label = row.completion if self._labelled else ""
+        split = self._data.split
+        self.rows.append(
+            (line, None, None, reason, detail)
+            + judged
+            + (len(row.prompt), _answer_chars(row), label, row.id, fingerprint)
+            + (named.get(split.stratify_by) or label, named.get(split.group_by, ""), time, subject)
+            + (place, size, zlib.crc32(text))
+        )
+
+    def _made_clean(self, turns: Turns, plain: bool) -> tuple[Turns, int]:
+        """Return the turns with clean texts, and how much personal data stood in them."""
+        texts = texts_of(turns)
+        clean = [text.strip() for text in texts] if plain else [clean_text(text) for text in texts]
+        self.cleaned += clean != texts
+        found: Counter[str] = Counter()
+        if self._data.privacy != "allow":
+            clean, found = privacy.redact(clean)
+            self.personal.update(found)
+        return (turns if clean == texts else with_texts(turns, clean)), sum(found.values())
+
+    def _why_not(self, turns: Turns, private: int, named: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the reason to leave a row out, if there is one, and its detail."""
+        if not ends_with_assistant(turns) or all(turn.role != "user" for turn in turns.messages):
+            return "malformed", ", ".join(turn.role for turn in turns.messages)
+        asked = next(turn.content for turn in reversed(turns.messages) if turn.role == "user")
+        if not asked or not turns.messages[-1].text or not all(turn.text for turn in turns.rejected):
+            return "empty", ""
+        if private and self._data.privacy == "reject":
+            return "personal_data", ""
+        for rule in self._data.where:
+            value = named[rule.column]
+            if (rule.is_in and value not in rule.is_in) or value in rule.is_not:
+                return "filtered", f"{rule.column} is {value!r:.60}"
+        return None, ""
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        """Keep what the expectations judge of a row as it stands; a column that no row has is not there."""
+        for name in self._plan.columns:
+            if name in values and name not in self.columns:
+                self.columns[name] = [None] * len(self.rows)
+            if name in self.columns:
+                self.columns[name].append(values.get(name))
 
 
-def shorten(problems: list[Problem]) -> list[Problem]:
-    """Return the first problems and, where there are more, how many."""
-    more = len(problems) - SHOWN_PROBLEMS
-    rest = [Problem(f"and {more} more problems", "mend these first")] if more > 0 else []
-    return problems[:SHOWN_PROBLEMS] + rest
+def _answer_chars(row: Conversation) -> int:
+    return min(len(turn.text) for turn in (row.messages[-1], *row.rejected))
 
 
-def find_sources(patterns: tuple[str, ...], project: Path) -> dict[str, Path]:
-    """Return the files that the patterns name: name -> path, sorted by name.
-
-    A relative pattern stays inside the project, also through links. An absolute one is the spec
-    author's explicit word and is followed.
-
-    Raises:
-        DataError: A file is missing, lies outside the project, or there is none at all.
-    """
-    found: dict[str, Path] = {}
-    problems: list[Problem] = []
-    for pattern in patterns:
-        if ".." in Path(pattern).parts:
-            problems.append(
-                Problem(f"data.sources: {pattern!r} has a '..'", "name a path inside the project")
-            )
-            continue
-        matches = sorted(glob.glob(str(project / pattern), recursive=True))
-        paths = [Path(match) for match in matches if Path(match).is_file()]
-        if not paths and not glob.has_magic(pattern):
-            problems.append(Problem(f"data.sources: no file {pattern!r} in {project}", "check the path"))
-        for path in paths:
-            if not Path(pattern).is_absolute() and not path.resolve().is_relative_to(project.resolve()):
-                what = f"data.sources: {path.relative_to(project)} is a link out of the project"
-                problems.append(Problem(what, "put the file itself there, or name it by its absolute path"))
-                continue
-            inside = path.is_relative_to(project)
-            found[path.relative_to(project).as_posix() if inside else str(path)] = path
-    if not found and not problems:
-        problems.append(Problem(f"data.sources: no file matches {', '.join(patterns)}", "add a file"))
-    if problems:
-        raise DataError(problems)
-    return dict(sorted(found.items()))
-
-
-def _rows_of(name: str, data: bytes, columns: Columns) -> Iterator[SourceRow | _BadLine]:
-    readers: dict[str, Callable[[bytes, Columns], Iterator[tuple[int, dict[str, Any]] | _BadLine]]]
-    readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".csv": _read_csv}
-    reader = readers.get(Path(name).suffix.lower())
-    if reader is None:
-        yield _BadLine(1, f"{Path(name).suffix or 'no suffix'} is not a known format", "use .jsonl or .csv")
-        return
-    for item in reader(data.removeprefix(b"\xef\xbb\xbf"), columns):
-        if isinstance(item, _BadLine):
-            yield item
-            continue
-        line, values = item
-        flaw = _flaw(values, columns)
-        yield _BadLine(line, *flaw) if flaw else SourceRow(name, line, values)
-
-
-def _flaw(values: dict[str, Any], columns: Columns) -> tuple[str, str] | None:
-    for column in (columns.prompt, columns.completion):
+def _named(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Return the columns that the spec names beside the conversation, as text."""
+    found = {}
+    for column in names:
         if column not in values:
             seen = ", ".join(list(values)[:10]) or "nothing"
-            return f"column {column!r} is missing; the row has {seen}", "mend the row or data.columns"
+            raise ShapeError(
+                f"column {column!r} is missing; the row has {seen:.200}", "mend the row or the spec"
+            )
         value = values[column]
-        if value is not None and not isinstance(value, str):
-            kind = type(value).__name__
-            return f"column {column!r} is {value!r:.60} ({kind}), not text", "write it as a string"
-        if value and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            return f"column {column!r} holds half of a surrogate pair", "write the character itself"
-    return None
+        if isinstance(value, dict | list):
+            raise ShapeError(f"column {column!r} is a {type(value).__name__}", "write text or a number")
+        found[column] = "" if value is None else str(value)
+    return found
 
 
-def _read_jsonl(data: bytes, columns: Columns) -> Iterator[tuple[int, dict[str, Any]] | _BadLine]:
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
-        except UnicodeDecodeError as error:
-            yield _not_utf8(number, error)
-        except (ValueError, RecursionError) as error:
-            yield _BadLine(number, f"invalid JSON: {error}", "mend the line: one JSON object a line")
-        else:
-            if isinstance(value, dict):
-                yield number, value
-            else:
-                kind = type(value).__name__
-                yield _BadLine(number, f"is a JSON {kind}, not an object", "one JSON object a line")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Parsers disagree on which of two equal keys counts, so neither does.
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _not_utf8(number: int, error: UnicodeDecodeError) -> _BadLine:
-    what = f"not UTF-8: byte 0x{error.object[error.start]:02x}"
-    return _BadLine(number, what, "save the file as UTF-8")
-
-
-def _read_csv(data: bytes, columns: Columns) -> Iterator[tuple[int, dict[str, Any]] | _BadLine]:
+def _seconds(text: str) -> float:
+    """Return a time as seconds since 1970; raises ShapeError where it is none."""
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        yield _not_utf8(data.count(b"\n", 0, error.start) + 1, error)
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
+        return float(text)
+    except ValueError:
+        pass
     try:
-        header = next(reader, [])
-        flaw = _header_flaw(header, columns)
-        if header and flaw:
-            yield _BadLine(1, *flaw)
-            return
-        line = reader.line_num + 1
-        for fields in reader:
-            if fields and len(fields) != len(header):
-                what = f"has {len(fields)} fields, the header {len(header)}"
-                yield _BadLine(line, what, "quote fields that hold commas")
-            elif fields:
-                yield line, {key: field or None for key, field in zip(header, fields, strict=True)}
-            line = reader.line_num + 1
-    except csv.Error as error:
-        # Quoting is lost from here on: later rows cannot be told apart.
-        yield _BadLine(line, f"invalid CSV: {error}", "mend the quoting")
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        action = "write ISO 8601, or seconds since 1970"
+        raise ShapeError(f"{text!r:.60} in the column of data.split.by_time is no time", action) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def _header_flaw(header: list[str], columns: Columns) -> tuple[str, str] | None:
-    missing = [name for name in (columns.prompt, columns.completion) if name not in header]
-    if missing:
-        seen = ", ".join(header[:10])
-        return f"column {missing[0]!r} is missing; the header has {seen}", "mend the header or data.columns"
-    if len(set(header)) < len(header):
-        return f"the header names a column twice: {', '.join(header)}", "keep one"
-    return None
+def _languages(rows: pl.DataFrame, segment: Path) -> pl.Series:
+    """Return each row's language; null where it is no conversation."""
+    import polars as pl
+
+    from retune.data.features import language_of
+    from retune.text.conversations import read_conversation
+
+    data = segment.read_bytes()
+    places = rows.select("place", "size").iter_rows()
+    texts = [read_conversation(data[place : place + size]).asked if size else "" for place, size in places]
+    return pl.Series("language", language_of(texts), dtype=pl.String)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
-from retune.artifacts import Artifacts, canonical_json
-from retune.data.cleaning import Cleaned, clean
-from retune.data.intake import Sources, read_sources
-from retune.data.splits import SIDES, assign_sides
-from retune.data.validation import validate
+from retune.artifacts import Artifacts
+from retune.data.collect import Collected, collect
+from retune.data.drops import Drops
+from retune.data.intake import Plan
+from retune.data.judging import judge
+from retune.data.publishing import HTML, Judged, Publisher
+from retune.data.requirements import flaws, require_enough
+from retune.data.selection import History, distinct, select
+from retune.data.sources import find_sources
+from retune.data.spool import Spool
+from retune.data.suites import Suite, needs, suite_for
 from retune.errors import DataError, Problem
-from retune.records import Artifact, Dataset, Split
-from retune.settings import Settings
+from retune.records import Dataset
+from retune.settings import EnvironmentFileSystems, FileSystems, Settings
 from retune.spec import PipelineSpec
-from retune.state import artifacts_index, dataset_records, splits
+from retune.state import held_out, splits, subjects
 from retune.state.database import Database
-from retune.text.conversations import write_conversations
 
-JSONL = "application/jsonl"
+Report = Callable[[str], None]
 
 
 def prepare(
@@ -29,7 +36,8 @@ def prepare(
     db: Database,
     artifacts: Artifacts,
     now: datetime,
-    report: Callable[[str], None] = print,
+    report: Report = print,
+    files: FileSystems | None = None,
 ) -> Dataset:
     """Read, validate, clean and split the spec's rows, and register the dataset.
 
@@ -38,98 +46,74 @@ def prepare(
     Args:
         spec: The frozen spec.
         settings: Where sources and suite lie.
-        db: Keeps the splits, the dataset and the index of pages.
-        artifacts: Takes the three sides and the validation page.
+        db: Keeps the splits, what was held out, the dataset and the index of pages.
+        artifacts: Takes the three sides, the pages, and what was left out.
         now: When the dataset is registered.
         report: Takes a line of progress.
+        files: Opens stores such as `s3://`; by default with what the environment says.
 
     Raises:
         DataError: The rows cannot be read, fail the suite, or are too few to train on.
     """
-    sources = read_sources(spec, settings)
-    report(f"read {len(sources.rows)} rows from {len(sources.digests)} files")
-    page = _validated(sources, spec, settings, db, artifacts, now, report)
-    cleaned = clean(sources.rows, spec)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in cleaned.dropped.items() if count)
-    report(f"kept {len(cleaned.rows)} examples; dropped {reasons or 'none'}")
-    _require_enough(cleaned, spec)
-    sides = _sides(cleaned, spec, db, artifacts, now)
-    dataset = Dataset(
-        spec_digest=spec.digest,
-        pipeline=spec.pipeline,
-        digest=_manifest(sides, artifacts),
-        train=sides["train"],
-        validation=sides["validation"],
-        held_out=sides["held_out"],
-        labels=tuple(sorted({row.completion for row in cleaned.rows})),
-        sources=sources.digests,
-        rows_read=len(sources.rows),
-        dropped=cleaned.dropped,
-        validation_page=page,
+    suite = suite_for(spec, settings.resolve(spec.data.expectations) if spec.data.expectations else None)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="prepare-", dir=settings.home) as name,
+        closing(Spool(Path(name))) as spool,
+    ):
+        publisher = Publisher(spec, settings, db, artifacts, now, Path(name))
+        collected = _collect(spec, suite, settings, db, Path(name), files, report)
+        judged = _judge(collected, suite, spool, publisher, report)
+        with db.read() as tx:
+            history = History(splits.assigned(tx, spec.pipeline), held_out.known(tx, spec.pipeline))
+        drops = Drops()
+        found = distinct(collected.rows, spec, spool, history, drops)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
+        report(f"kept {found.examples.height:,} examples; dropped {reasons or 'none'}")
+        require_enough(found.examples, spec, drops)
+        selection = select(found, spec, spool, history, drops, report)
+        dataset = publisher.publish(collected, selection, spool, judged, traffic=[])
+    sides = {"train": dataset.train, "validation": dataset.validation, "held_out": dataset.held_out}
+    report(
+        f"dataset {dataset.digest}: " + ", ".join(f"{split.rows:,} {side}" for side, split in sides.items())
     )
-    with db.write() as tx:
-        dataset_records.add(tx, dataset, now)
-    report(f"dataset {dataset.digest}: " + ", ".join(f"{split.rows} {side}" for side, split in sides.items()))
     return dataset
 
 
-def _manifest(sides: dict[str, Split], artifacts: Artifacts) -> str:
-    """Store what the dataset consists of; the manifest's digest names the dataset."""
-    parts = {side: {"digest": split.artifact.digest, "rows": split.rows} for side, split in sides.items()}
-    return artifacts.put_bytes(canonical_json(parts), "application/json").digest
-
-
-def _validated(
-    sources: Sources,
+def _collect(
     spec: PipelineSpec,
+    suite: Suite,
     settings: Settings,
     db: Database,
-    artifacts: Artifacts,
-    now: datetime,
-    report: Callable[[str], None],
-) -> Artifact:
-    suite = settings.resolve(spec.data.expectations)
-    verdict = validate(sources.rows, suite, spec.pipeline)
-    page = artifacts.put_bytes(verdict.page, "text/html")
-    with db.write() as tx:
-        artifacts_index.add(tx, spec.pipeline, "validation", page, now)
-    if verdict.failures:
-        action = f"mend the rows or {spec.data.expectations}; the page is {page.digest}"
-        raise DataError([Problem(failure, action) for failure in verdict.failures])
-    report(f"{verdict.expectations} expectations met; the page is {page.digest}")
-    return page
+    folder: Path,
+    files: FileSystems | None,
+    report: Report,
+) -> Collected:
+    wanted = needs(suite)
+    with db.read() as tx:
+        forgotten = frozenset(subjects.forgotten(tx))
+    columns = tuple(sorted(wanted.columns))
+    plan = Plan(spec, folder, columns, "retune_language" in wanted.features, forgotten)
+    sources = find_sources(spec.data.sources, settings, files or EnvironmentFileSystems())
+    try:
+        collected = collect(sources, plan, report)
+    except OSError as error:
+        what = f"cannot keep the rows in {settings.home} while they are prepared: {error.strerror or error}"
+        raise DataError(what, "free space there, or set RETUNE_HOME to another disk") from error
+    report(f"read {collected.rows.height:,} rows from {len(collected.digests)} files")
+    return collected
 
 
-def _require_enough(cleaned: Cleaned, spec: PipelineSpec) -> None:
-    problems: list[Problem] = []
-    found, least = len(cleaned.rows), spec.data.min_examples
-    if found < least:
-        what = f"{found} examples are left, and data.min_examples is {least} (dropped: {cleaned.dropped})"
-        problems.append(Problem(what, "add rows"))
-    counts = Counter(row.completion for row in cleaned.rows)
-    if len(counts) == 1:
-        what = f"all {found} examples have the label {next(iter(counts))!r}"
-        problems.append(Problem(what, "add rows of other labels: there is nothing to learn"))
-    single = sorted(label for label, count in counts.items() if count < 2)
-    if single:
-        what = f"one example only for {len(single)} labels: {', '.join(map(repr, single[:20]))}"
-        problems.append(Problem(what, "add rows, or list in task.labels only those that count"))
+def _judge(collected: Collected, suite: Suite, spool: Spool, publisher: Publisher, report: Report) -> Judged:
+    """Keep Great Expectations' page, and stop where a row or the suite fails."""
+    spec = publisher.spec
+    verdict = judge(collected, suite, spec, spool, publisher.settings.project)
+    page = publisher.put_page("validation", verdict.page, HTML)
+    action = f"mend the rows or {spec.data.expectations or 'the spec'}; the page is {page.digest}"
+    problems = [*flaws(collected), *(Problem(failure, action) for failure in verdict.failures)]
     if problems:
         raise DataError(problems)
-
-
-def _sides(
-    cleaned: Cleaned, spec: PipelineSpec, db: Database, artifacts: Artifacts, now: datetime
-) -> dict[str, Split]:
-    with db.write() as tx:
-        earlier = splits.assigned(tx, spec.pipeline)
-        sides = assign_sides(cleaned.rows, earlier, spec.data.split, spec.seed)
-        rows = {side: [row for row in cleaned.rows if sides[row.fingerprint] == side] for side in SIDES}
-        empty = [side for side in SIDES if not rows[side]]
-        if empty:
-            raise DataError(f"no example for {' and '.join(empty)}", "add rows, or raise data.split's shares")
-        splits.assign(tx, spec.pipeline, sides, now)
-    data = {side: write_conversations(rows[side]) for side in SIDES}
-    return {
-        side: Split(artifact=artifacts.put_bytes(data[side], JSONL), rows=len(rows[side])) for side in SIDES
-    }
+    for warning in verdict.warnings:
+        report(f"warning: {warning}")
+    report(f"{verdict.expectations} expectations checked; the page is {page.digest}")
+    return Judged(page, verdict.warnings)

@@ -1,20 +1,21 @@
-"""Are the source rows good? Great Expectations answers, and its page is kept."""
+"""Are the rows good? Great Expectations answers over all of them, and its page is kept."""
 
 from __future__ import annotations
 
-import html
-import json
 import os
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retune.data.intake import SourceRow
+from retune.data.expectations import register
+from retune.data.suites import SEVERITIES, Suite
+from retune.data.validation_page import examples, page_of
 from retune.errors import DataError, Problem
 
-# The page's scripts and styles come from the web, which the page may not reach where it is served.
-_FROM_THE_WEB = re.compile(r"<script.*?</script>|<link[^>]*>|<footer>.*?</footer>", re.DOTALL)
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -22,89 +23,106 @@ class Verdict:
     """What the suite said.
 
     Attributes:
-        failures: Each failed expectation with what was observed.
+        failures: Each failed expectation that stops the run, with what was observed and where.
+        warnings: Each failed one that does not.
         expectations: How many were checked.
         page: Great Expectations' page; all that comes from rows is escaped in it.
     """
 
     failures: list[str]
+    warnings: list[str]
     expectations: int
     page: bytes
 
 
-def validate(rows: list[SourceRow], suite: Path, name: str) -> Verdict:
-    """Run a suite over all source rows, and always a row count.
+def check(suite: Suite) -> list[Any]:
+    """Return the suite's expectations as Great Expectations has them.
+
+    Raises:
+        DataError: Names every unknown expectation and every argument that it does not take.
+    """
+    # Some releases phone home unless told not to.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    register()
+    found, problems = [], []
+    # Those that are always checked count for nothing: numbers are those of the user's file.
+    for number, expectation in enumerate(suite.expectations, start=1 - len(suite.always)):
+        try:
+            found.append(ExpectationConfiguration(**expectation).to_domain_obj())
+        except Exception as error:  # unknown types and bad arguments raise many kinds
+            what = f"expectation {number} ({expectation['type']}): {' '.join(str(error).split())}"
+            problems.append(
+                Problem(what, "see the docs on data, and greatexpectations.io/expectations", suite.file)
+            )
+    if problems:
+        raise DataError(problems)
+    return found
+
+
+def validate(table: pd.DataFrame, suite: Suite, name: str) -> Verdict:
+    """Run a suite over all rows.
 
     Args:
-        rows: All rows as they stand in the sources.
-        suite: The suite's JSON: `{"expectations": [{"type": ..., "kwargs": {...}}]}`.
+        table: The feature table with the columns that the suite needs; see `features.to_table`.
+        suite: What the rows must meet.
         name: What the page calls the suite: the pipeline.
 
     Raises:
-        DataError: The suite cannot be read or names an unknown expectation.
+        DataError: The suite names an unknown expectation, or one with bad arguments.
     """
-    # Great Expectations passes empty data, so the row count is never left to the suite.
-    counted = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}
-    result = _run(rows, suite, [counted, *_read_suite(suite)], name)
-    failures = [_sentence(item) for item in result.results if not item.success]
-    return Verdict(failures, len(result.results), _page(result))
+    result = _run(table, check(suite), name)
+    for item in result.results:
+        _name_places(item.result or {}, table)
+    failed = [item for item in result.results if not item.success]
+    stops = [_sentence(item) for item in failed if item.expectation_config.severity.value == SEVERITIES[0]]
+    warns = [_sentence(item) for item in failed if item.expectation_config.severity.value != SEVERITIES[0]]
+    return Verdict(stops, warns, len(result.results), page_of(result))
 
 
-def _read_suite(suite: Path) -> list[dict[str, Any]]:
-    try:
-        value = json.loads(suite.read_text(encoding="utf-8"))
-        expectations = [{"type": item["type"], "kwargs": item["kwargs"]} for item in value["expectations"]]
-    except OSError as error:
-        raise DataError(
-            [Problem(f"cannot be read: {error}", "check data.expectations", str(suite))]
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"not a Great Expectations suite: {type(error).__name__}: {error}"
-        action = 'write {"expectations": [{"type": ..., "kwargs": {...}}]}'
-        raise DataError([Problem(what, action, str(suite))]) from error
-    return expectations
-
-
-def _run(rows: list[SourceRow], suite: Path, expectations: list[dict[str, Any]], name: str) -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # some releases phone home unless told not to
+def _run(table: pd.DataFrame, expectations: Sequence[Any], name: str) -> Any:
     import great_expectations as gx
-    import pandas as pd
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.execution_engine import pandas_execution_engine
 
+    # A fingerprint that is only printed would cost more than all expectations, and three times the table.
+    pandas_execution_engine.HASH_THRESHOLD = 0
+    # Nothing is written to disk, so several processes may do this at once.
     context: Any = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False}
-    checked = []
-    problems = []
-    for number, expectation in enumerate(expectations):
-        try:
-            checked.append(ExpectationConfiguration(**expectation).to_domain_obj())
-        except Exception as error:  # unknown types and bad arguments raise many kinds
-            what = f"expectation {number} ({expectation['type']}): {error}"
-            problems.append(Problem(what, "see greatexpectations.io/expectations", str(suite)))
-    if problems:
-        raise DataError(problems)
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
     source = context.data_sources.add_pandas("sources").add_dataframe_asset("rows")
-    definition = gx.ValidationDefinition(
-        name=name,
-        data=source.add_batch_definition_whole_dataframe("all"),
-        suite=context.suites.add(gx.ExpectationSuite(name=name, expectations=checked)),
+    data = source.add_batch_definition_whole_dataframe("all")
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=name, data=data, suite=suite)
     )
-    frame = pd.DataFrame([row.values for row in rows])
-    return context.validation_definitions.add(definition).run(batch_parameters={"dataframe": frame})
+    result = definition.run(batch_parameters={"dataframe": table})
+    # Those that could not be computed come first; a reader looks for the suite's order.
+    order = {expectation.id: number for number, expectation in enumerate(suite.expectations)}
+    result.results.sort(key=lambda item: order[item.expectation_config.id])
+    return result
+
+
+def _name_places(result: dict[str, Any], table: pd.DataFrame) -> None:
+    """Say file and line where a stock rule says the number of a row."""
+    rows = result.get("partial_unexpected_index_list") or []
+    if rows and not isinstance(rows[0], dict):
+        places = table.loc[rows, ["retune_file", "retune_line"]].to_dict("records")
+        result["partial_unexpected_index_list"] = places
 
 
 def _sentence(item: Any) -> str:
     kwargs = {key: value for key, value in item.expectation_config.kwargs.items() if key != "batch_id"}
     said = f"{item.expectation_config.type}({', '.join(f'{k}={v!r:.80}' for k, v in kwargs.items())})"
     result = item.result or {}
-    if result.get("observed_value") is not None:
-        return f"{said}: observed {result['observed_value']!r:.200}"
+    observed = result.get("observed_value")
+    if observed is not None:
+        return f"{said}: observed {observed if isinstance(observed, str) else repr(observed):.500}"
     if "unexpected_percent" in result:
-        seen = ", ".join(f"{value!r:.60}" for value in result.get("partial_unexpected_list", [])[:3])
-        share = f"{result['unexpected_count']} of {result['element_count']} rows"
-        percent = f"{result['unexpected_percent'] or 0:.2f}%"
-        return f"{said}: observed {share} ({percent}) that break it, such as {seen}"
+        judged = result["element_count"] - result.get("missing_count", 0)
+        share = f"{result['unexpected_count']} of {judged} rows ({result['unexpected_percent'] or 0:.2f}%)"
+        return f"{said}: observed {share} that break it, such as {', '.join(examples(result)[:_SHOWN])}"
     return f"{said}: {_exception(item.exception_info) or 'observed nothing'}"
 
 
@@ -114,28 +132,3 @@ def _exception(info: Any) -> str:
         if part.get("exception_message"):
             return str(part["exception_message"]).strip()
     return ""
-
-
-def _page(result: Any) -> bytes:
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view.view import DefaultJinjaPageView
-
-    # The page's template prints values of rows as they are: a row could script the reader's browser.
-    for item in result.results:
-        item.result = _escaped(item.result)
-        item.exception_info = _escaped(item.exception_info)
-    view: Any = DefaultJinjaPageView()
-    page = str(view.render(ValidationResultsPageRenderer().render(result)))
-    style = (Path(__file__).parent / "validation_page.css").read_text()
-    page = _FROM_THE_WEB.sub("", page).replace("</head>", f"<style>{style}</style></head>", 1)
-    return page.encode("utf-8", "replace")
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return html.escape(value)
-    if isinstance(value, dict):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_escaped(item) for item in value]
-    return value

@@ -13,7 +13,7 @@ from retune.monitoring.policy import should_retrain
 from retune.records import DriftReport, Release
 from retune.settings import Settings
 from retune.spec import PipelineSpec
-from retune.state import artifacts_index, drift, ledger
+from retune.state import artifacts_index, drift, ledger, retrains
 from retune.state.database import Database
 
 
@@ -64,7 +64,8 @@ def watch(
     report(f"{len(window)} requests that release {release.number} answered")
     found = check_drift(release, spec, window, artifacts=artifacts, now=now)
     with db.write() as tx:
-        retrain, reason = should_retrain(found, drift.last_trigger(tx, spec.pipeline), spec, now)
+        owed = retrains.owed(tx, spec.pipeline, now)
+        retrain, reason = should_retrain(found, drift.last_trigger(tx, spec.pipeline), spec, now, owed)
         number = drift.add(tx, found, now)
         artifacts_index.add(tx, spec.pipeline, "drift", found.report, now)
         if found.drifted:

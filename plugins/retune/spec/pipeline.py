@@ -12,6 +12,7 @@ from retune.artifacts import digest_of_json
 from retune.documents import read_document
 from retune.spec.data import Data, Task
 from retune.spec.parts import NAME, Duration, Part, readable_cron
+from retune.spec.retention import Retention
 
 MAX_LORA_RANK = 64
 """Rank up to which the endpoints load adapters."""
@@ -142,6 +143,7 @@ class PipelineSpec(Part):
     gate: Gate = Gate()
     deploy: Deploy
     watch: Watch = Watch()
+    retention: Retention = Retention()
 
     @field_validator("pipeline")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from retune.errors import StateError
 from retune.records import Dataset
@@ -13,11 +13,9 @@ from retune.state.tables import datasets
 
 
 def add(tx: Connection, dataset: Dataset, now: datetime) -> None:
-    """Store a dataset; the same digest is stored once a pipeline."""
-    known = select(datasets.c.digest).where(
-        datasets.c.digest == dataset.digest, datasets.c.pipeline == dataset.pipeline
-    )
-    if tx.execute(known).first() is None:
+    """Store a dataset; the same digest is stored once a pipeline, and again makes it the latest."""
+    here = (datasets.c.digest == dataset.digest) & (datasets.c.pipeline == dataset.pipeline)
+    if tx.execute(update(datasets).where(here).values(at=stamp(now))).rowcount == 0:
         tx.execute(
             insert(datasets).values(
                 digest=dataset.digest,

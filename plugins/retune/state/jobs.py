@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from retune.errors import StateError
 from retune.records import Job, JobStatus, Model
-from retune.state.database import stamp
+from retune.state.database import stamp, when
 from retune.state.tables import jobs
 
 
@@ -43,6 +43,12 @@ def unfinished(tx: Connection, pipeline: str) -> list[JobRow]:
     """Return the pipeline's jobs that have not ended, oldest first."""
     query = select(jobs).where(jobs.c.pipeline == pipeline, jobs.c.finished_at.is_(None))
     return [_row(row) for row in tx.execute(query.order_by(jobs.c.at)).mappings()]
+
+
+def list_all(tx: Connection) -> list[tuple[JobRow, datetime | None]]:
+    """Return every job with when it ended, oldest first."""
+    found = tx.execute(select(jobs).order_by(jobs.c.at)).mappings()
+    return [(_row(row), None if row["finished_at"] is None else when(row["finished_at"])) for row in found]
 
 
 def _row(row: RowMapping) -> JobRow:

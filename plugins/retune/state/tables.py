@@ -9,6 +9,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -43,6 +44,42 @@ splits = Table(
     Column("pipeline", String(40), primary_key=True),
     Column("row_id", String(64), primary_key=True),
     Column("side", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+held_out = Table(
+    "held_out",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("signature", LargeBinary),
+    Column("at", Float, nullable=False),
+)
+
+held_out_uses = Table(
+    "held_out_uses",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("set_digest", String(80), primary_key=True),
+    Column("used_by", String(250), primary_key=True),
+    Column("purpose", String(40), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("dataset_digest", String(80), primary_key=True),
+    Column("subject", String(64), primary_key=True, index=True),
+    Column("row_id", String(64), primary_key=True),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("subject", String(64), primary_key=True),
+    Column("actor", String(250), nullable=False),
     Column("at", Float, nullable=False),
 )
 
@@ -136,4 +173,31 @@ artifacts = Table(
     Column("kind", String(40), nullable=False),
     Column("record", JSON, nullable=False),
     Column("at", Float, nullable=False),
+)
+
+replaced = Table(
+    "replaced",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    Column("by", String(80)),
+    Column("reason", String(250), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+tainted_datasets = Table(
+    "tainted_datasets",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("dataset_digest", String(80), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+retrain_wanted = Table(
+    "retrain_wanted",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("reason", String(250), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("raised_at", Float),
+    Column("done_at", Float),
 )

@@ -75,7 +75,7 @@ def pretraining_chats(rows: list[Conversation], seed: int) -> Iterator[list[Mess
     labels = sorted({row.completion for row in rows})
     while True:
         for row in rng.sample(rows, len(rows)):
-            yield [*row.context, Message("assistant", rng.choice(labels))]
+            yield [*row.context, Message(role="assistant", content=rng.choice(labels))]
 
 
 def build(

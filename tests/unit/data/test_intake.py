@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retune.artifacts import digest_of
-from retune.data.intake import SHOWN_PROBLEMS, Sources, read_sources
+from retune.data import blocks, jsonl
+from retune.data.collect import Collected, collect
+from retune.data.intake import Plan
+from retune.data.requirements import SHOWN_PROBLEMS, flaws
+from retune.data.sources import find_sources
+from retune.data.spool import Spool
 from retune.errors import DataError, Problem
+from retune.settings import EnvironmentFileSystems
+from retune.spec import PipelineSpec
+from retune.text.conversations import Conversation
 from tests.unit.data.conftest import Project
 
 # Surrogates cannot be written as UTF-8.
@@ -18,24 +29,37 @@ FIELD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 GOOD = b'{"text": "where is it", "queue": "shipping"}\n'
 
 
-def read(project: Project, *sources: str) -> Sources:
-    return read_sources(project.spec(*sources), project.settings)
+def read(project: Project, *sources: str, spec: PipelineSpec | None = None) -> Collected:
+    """Read sources without a word on bad rows."""
+    spec = spec or project.spec(*sources, privacy="allow")
+    found = find_sources(spec.data.sources, project.settings, EnvironmentFileSystems())
+    return collect(found, Plan(spec, project.settings.home / "spool"), lambda line: None)
 
 
-def problems(project: Project, *sources: str) -> list[Problem]:
-    with pytest.raises(DataError) as caught:
-        read(project, *sources)
-    return caught.value.problems
+def conversations(project: Project, collected: Collected) -> list[Conversation]:
+    rows = collected.rows.filter(collected.rows["size"] > 0)
+    return list(Spool(project.settings.home / "spool").read(rows))
+
+
+def problems(project: Project, *sources: str, **changed: Any) -> list[Problem]:
+    spec = project.spec(*sources, privacy="allow", **changed)
+    try:
+        found = flaws(read(project, spec=spec))
+    except DataError as error:
+        found = error.problems
+    assert found
+    return found
 
 
 def test_jsonl_and_csv_are_read_with_their_lines_and_digests(project: Project) -> None:
     jsonl = project.write("a.jsonl", b"\xef\xbb\xbf" + GOOD + b"\r\n" + GOOD)
     project.write("b.csv", '\ufefftext,queue,extra\r\n"two\nlines, one field",billing,\r\nlast,returns,x\r\n')
     found = read(project, "*.jsonl", "b.csv", "nothing/*.jsonl")
-    assert [(row.file, row.line) for row in found.rows] == [
+    assert list(found.rows.select("file", "line").iter_rows()) == [
         ("a.jsonl", 1), ("a.jsonl", 3), ("b.csv", 2), ("b.csv", 4),
     ]  # fmt: skip
-    assert found.rows[2].values == {"text": "two\nlines, one field", "queue": "billing", "extra": None}
+    row = conversations(project, found)[2]
+    assert (row.prompt, row.completion) == ("two\nlines, one field", "billing")
     assert found.digests["a.jsonl"] == digest_of(jsonl.read_bytes())
 
 
@@ -80,7 +104,7 @@ def test_every_bad_line_of_every_file_is_named(project: Project) -> None:
         ("e.csv", 2): "invalid CSV",
         ("f.csv", 1): "names a column twice",
         ("g.jsonl", None): "holds no row",
-        ("h.parquet", 1): ".parquet is not a known format",
+        ("h.parquet", 1): "Parquet",
     }.items():
         assert words in said.pop(place)
     assert not said
@@ -98,40 +122,14 @@ def test_a_csv_with_a_header_only_holds_no_row(project: Project) -> None:
     assert problems(project, "a.csv")[0].what == "holds no row"
 
 
-def test_sources_stay_inside_the_project(project: Project, tmp_path: Path) -> None:
-    outside = tmp_path / "outside.jsonl"
-    outside.write_bytes(GOOD)
-    (project.root / "link.jsonl").symlink_to(outside)
-    (project.root / "folder").symlink_to(tmp_path)
-    for source in ("../outside.jsonl", "link.jsonl", "folder/outside.jsonl", "folder/*.jsonl", "*.jsonl"):
-        (problem,) = problems(project, source)
-        assert source.split("/")[0] in problem.what or "link" in problem.what
-    # The spec's author may point anywhere by writing the whole path.
-    assert list(read(project, str(outside)).digests) == [str(outside)]
-
-
-def test_a_link_inside_the_project_is_followed(project: Project) -> None:
-    project.write("real/a.jsonl", GOOD)
-    (project.root / "link.jsonl").symlink_to(project.root / "real" / "a.jsonl")
-    assert len(read(project, "link.jsonl").rows) == 1
-
-
-def test_missing_sources(project: Project) -> None:
-    assert "no file 'rows.jsonl'" in problems(project, "rows.jsonl")[0].what
-    assert "no file matches new/*.jsonl" in problems(project, "new/*.jsonl")[0].what
-
-
-def test_a_file_that_two_patterns_name_is_read_once(project: Project) -> None:
-    project.write("a.jsonl", GOOD)
-    assert len(read(project, "a.jsonl", "*.jsonl", str(project.root / "a.jsonl")).rows) == 1
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(data=st.binary(max_size=200), suffix=st.sampled_from([".jsonl", ".csv"]))
 def test_any_bytes_are_rows_or_a_data_error(project: Project, data: bytes, suffix: str) -> None:
     path = project.write(f"any{suffix}", data)
     try:
-        assert read(project, path.name).rows
+        found = read(project, path.name)
+        assert all(problem.file == path.name for problem in flaws(found))
+        assert found.rows.height or flaws(found)
     except DataError as error:
         assert all(problem.file == path.name for problem in error.problems)
 
@@ -149,5 +147,7 @@ def test_a_csv_keeps_every_character(project: Project, rows: list[tuple[str, str
     out = io.StringIO(newline="")
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows([("text", "queue"), *rows])
     project.write("a.csv", out.getvalue())
-    found = read(project, "a.csv").rows
-    assert [(row.values["text"], row.values["queue"]) for row in found] == rows
+    spec = project.spec("a.csv", privacy="allow")
+    kept = Plan(spec, project.settings.home / "spool", columns=("text", "queue"))
+    found = collect(find_sources(spec.data.sources, project.settings, EnvironmentFileSystems()), kept, print)
+    assert list(zip(found.columns["text"], found.columns["queue"], strict=True)) == rows

@@ -136,8 +136,7 @@ def test_too_few_rows_and_single_labels_are_told_together(project: Project) -> N
     with pytest.raises(DataError) as caught:
         project.prepare()
     assert [problem.what for problem in caught.value.problems] == [
-        "8 examples are left, and data.min_examples is 10"
-        " (dropped: {'empty': 0, 'unlisted_label': 0, 'duplicate': 0, 'conflict': 0})",
+        "8 examples are left, and data.min_examples is 10 (dropped: none)",
         "one example only for 1 labels: 'b'",
     ]
 

@@ -17,6 +17,7 @@ from retune.settings import EndpointAddress, Settings
 from retune.spec import PipelineSpec
 from retune.state import specs
 from retune.state.database import Database
+from retune.state.replaced import open_artifacts
 
 
 class RetuneOperator(BaseOperator):
@@ -70,7 +71,7 @@ class RetuneOperator(BaseOperator):
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifacts' store."""
-        return Artifacts(self.settings.artifacts_url)
+        return open_artifacts(self.settings, self.db)
 
     def endpoint(self, name: str) -> EndpointAddress:
         """Return an endpoint's address, as Airflow's connection of that name has it."""

@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.records import Contender, Dataset, EvalReport, Model, Split
 from retune.spec import PipelineSpec
-from retune.state import placements, releases
+from retune.state import artifacts_index, placements, releases
 from retune.state.database import Database
 
 _LEASE = timedelta(hours=2)
@@ -39,7 +39,7 @@ class _Asking(RetuneOperator):
             until, purpose = now() + _LEASE, lease(run_id, contender.name)
             rollout.place(model, endpoint, purpose, until, db=self.db, now=now())
             rollout.wait_ready(model.digest, endpoint, db=self.db, timeout_s=_LOAD_TIMEOUT_S)
-        return evaluate(
+        report = evaluate(
             contender,
             split,
             set_name,
@@ -49,6 +49,10 @@ class _Asking(RetuneOperator):
             artifacts=self.artifacts,
             report=self.log.info,
         )
+        with self.db.write() as tx:
+            # So that no cleanup takes them for nobody's while the run waits for its decision.
+            artifacts_index.add(tx, self.pipeline, "outcomes", report.outcomes, now())
+        return report
 
 
 def let_go(db: Database, spec: PipelineSpec, run_id: str, *names: str) -> None:

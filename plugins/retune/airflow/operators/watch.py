@@ -11,7 +11,7 @@ from retune.airflow.assets import drift_asset
 from retune.airflow.links import DriftPage
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.pipelines import find_pipeline
-from retune.state import drift, releases, specs
+from retune.state import drift, releases, retrains, specs
 
 
 class CheckDrift(RetuneOperator):
@@ -68,4 +68,5 @@ class RaiseDrift(RetuneOperator):
             raise AirflowSkipException(checked["reason"])
         with self.db.write() as tx:
             drift.mark_triggered(tx, checked["report"])
+            retrains.raised(tx, self.pipeline, now())
         context["outlet_events"][drift_asset(self.pipeline)].extra = {"reason": checked["reason"]}

@@ -8,7 +8,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from fastapi import FastAPI, HTTPException, Path, Request, Response
 
 from retune.airflow import configuration
-from retune.errors import ArtifactError
+from retune.errors import ArtifactError, GoneError
 from retune.spec import NAME
 from retune.state import artifacts_index
 
@@ -46,7 +46,10 @@ def artifact(
     request: Request,
     user: GetUserDep,
 ) -> Response:
-    """Return an artifact that the state has for the pipeline: 401, 403 and 404 as everywhere in Airflow."""
+    """Return an artifact that the state has for the pipeline: 401, 403 and 404 as everywhere in Airflow.
+
+    410 where it was removed on purpose, with the reason.
+    """
     requires_access_dag("GET", param_dag_id=f"{pipeline}.tune")(request, user)
     with configuration.database().read() as tx:
         found = artifacts_index.find(tx, pipeline, digest)
@@ -54,6 +57,8 @@ def artifact(
         raise HTTPException(404, f"{pipeline} has no artifact {digest}")
     try:
         body = configuration.artifacts().get_bytes(digest)
+    except GoneError as error:
+        raise HTTPException(410, str(error)) from error
     except ArtifactError as error:
         raise HTTPException(404, str(error)) from error
     return Response(body, media_type=found.media_type, headers=_HEADERS)

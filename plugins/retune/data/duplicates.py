@@ -1,0 +1,181 @@
+"""Prompts that are nearly the same: which ones go, and which must stay on one side of the split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retune.data.drops import Drops
+from retune.data.spool import Spool
+from retune.text import near_duplicates
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+    Signatures = npt.NDArray[np.uint32]
+    Pairs = npt.NDArray[np.int64]
+    Mask = npt.NDArray[np.bool_]
+
+_BATCH = 20_000
+
+
+def signatures_of(examples: pl.DataFrame, spool: Spool) -> Signatures:
+    """Return one signature an example, made batch by batch from the spool."""
+    found = near_duplicates.signatures([])
+    found.resize((examples.height, found.shape[1]))
+    prompts, done = spool.prompts(examples), 0
+    while texts := list(islice(prompts, _BATCH)):
+        found[done : done + len(texts)] = near_duplicates.signatures(texts)
+        done += len(texts)
+    return found
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """What is left, and which of it belongs together.
+
+    Attributes:
+        examples: In the order given.
+        signatures: One an example.
+        links: Pairs of indices into `examples` that are nearly the same and must share a side.
+    """
+
+    examples: pl.DataFrame
+    signatures: Signatures
+    links: Pairs
+
+    def keep(self, kept: Mask) -> Distinct:
+        """Return the same without the examples that are not kept."""
+        if kept.all():
+            return self
+        place = np.cumsum(kept) - 1
+        links = place[self.links[kept[self.links].all(axis=1)]]
+        return Distinct(self.examples.filter(kept), self.signatures[kept], links)
+
+
+def find_links(examples: pl.DataFrame, signatures: Signatures) -> Distinct:
+    """Link the examples whose prompts are so close that one would give the other away."""
+    return Distinct(examples, signatures, near_duplicates.pairs(signatures, near_duplicates.LEAK_THRESHOLD))
+
+
+def drop_near_conflicts(found: Distinct, drops: Drops) -> Distinct:
+    """Leave out prompts that differ in case, punctuation or white space only, but have several labels."""
+    import polars as pl
+
+    twins = _twins(found)
+    labels = found.examples.select("label", twin=pl.Series(twins))
+    several = labels.select((pl.col("label").n_unique() > 1).over("twin")).to_series()
+    place = pl.format("{} at {}:{}", "label", "file", "line").sort().head(3).str.join(", ").over("twin")
+    gone = found.examples.with_columns(twin=pl.Series(twins)).filter(several).with_columns(detail=place)
+    drops.add(gone.drop("twin"), "conflict")
+    return found.keep(~several.to_numpy())
+
+
+def drop_near_duplicates(
+    found: Distinct, threshold: float, earlier: pl.Series, spool: Spool, drops: Drops
+) -> Distinct:
+    """Leave out an example that says nearly the same as one that is kept, and is answered alike.
+
+    In a classification the labels must be equal, elsewhere the answers nearly the same too. The
+    ones that earlier datasets hold are kept first, then by id, so the result does not depend on the
+    order of the sources.
+
+    Args:
+        found: Examples sorted by id, and their links.
+        threshold: Similarity from which two are one; 1: none are.
+        earlier: Fingerprints that have a side already.
+        spool: Has the texts.
+        drops: Takes what is left out.
+    """
+    import polars as pl
+
+    if threshold >= 1:
+        return found
+    examples = found.examples
+    close = found.links
+    if threshold != near_duplicates.LEAK_THRESHOLD:
+        close = near_duplicates.pairs(found.signatures, threshold)
+    close = _answered_alike(close, examples, spool, threshold)
+    known = examples["fingerprint"].is_in(earlier.implode()).to_numpy()
+    # A prompt may be answered in several ways where there are no labels.
+    labelled = bool((examples["label"] != "").any())
+    twins = _twins(found) if labelled else np.arange(examples.height)
+    copy_of = _copies(close, twins, known)
+    rows = sorted(copy_of)
+    places = examples.select(pl.format("of {}:{}", "file", "line")).to_series()
+    said = places.gather([copy_of[row] for row in rows]).alias("detail")
+    drops.add(examples[rows].with_columns(said), "near_duplicate")
+    # What was close to a copy stays linked to what it is a copy of.
+    stands_for = np.arange(examples.height)
+    stands_for[rows] = [copy_of[row] for row in rows]
+    kept = np.ones(examples.height, dtype=bool)
+    kept[rows] = False
+    links = stands_for[found.links]
+    return Distinct(examples, found.signatures, links[links[:, 0] != links[:, 1]]).keep(kept)
+
+
+def _answered_alike(close: Pairs, examples: pl.DataFrame, spool: Spool, threshold: float) -> Pairs:
+    """Return the pairs whose answers are alike too."""
+    labels = examples["label"].to_numpy()
+    close = close[labels[close[:, 0]] == labels[close[:, 1]]]
+    if not len(close) or (labels[close[:, 0]] != "").any():
+        return close
+    rows = np.unique(close)
+    answers = near_duplicates.signatures(list(spool.answers(examples[rows])))
+    alike = set(map(tuple, rows[near_duplicates.pairs(answers, threshold)].tolist()))
+    return np.array([pair for pair in close.tolist() if tuple(pair) in alike], dtype=np.int64).reshape(-1, 2)
+
+
+def _twins(found: Distinct) -> npt.NDArray[np.int64]:
+    """Number the groups of examples whose signatures are equal."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    a, b = found.links[:, 0], found.links[:, 1]
+    equal = (found.signatures[a] == found.signatures[b]).all(axis=1)
+    size = found.examples.height
+    graph = coo_matrix((np.ones(int(equal.sum()), dtype=bool), (a[equal], b[equal])), shape=(size, size))
+    groups: npt.NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return groups
+
+
+def _copies(pairs: Pairs, twins: npt.NDArray[np.int64], known: Mask) -> Mapping[int, int]:
+    """Return row -> the kept row that it is a copy of.
+
+    Of many rows with one signature only some are paired, so a row stands for all of its twins.
+    """
+    neighbours: defaultdict[int, list[int]] = defaultdict(list)
+    for a, b in pairs.tolist():
+        neighbours[a].append(b)
+        neighbours[b].append(a)
+    copy_of: dict[int, int] = {}
+    kept: dict[int, int] = {}
+    for row in sorted(neighbours, key=lambda row: (not known[row], row)):
+        same = [
+            kept[group]
+            for group in {twins[row], *(twins[other] for other in neighbours[row])}
+            if group in kept
+        ]
+        if same:
+            copy_of[row] = min(same)
+        else:
+            kept[twins[row]] = row
+    return copy_of
+
+
+def chains(values: pl.Series) -> Pairs:
+    """Return the pairs of rows that chain equal values together; empty values are alone."""
+    last: dict[str, int] = {}
+    found: list[tuple[int, int]] = []
+    for row, value in enumerate(values.to_list()):
+        if value:
+            if value in last:
+                found.append((last[value], row))
+            last[value] = row
+    return np.array(found, dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,44 @@
+"""What was ever held out never enters training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from retune.data.drops import Drops
+from retune.text import near_duplicates
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from retune.data.duplicates import Signatures
+
+
+def stop_leaks(
+    train: pl.DataFrame, signatures: Signatures, held_out: Mapping[str, bytes | None], drops: Drops
+) -> pl.DataFrame:
+    """Leave out training examples that ask what the pipeline once held out.
+
+    The registry knows fingerprints and signatures, never texts: it may outlive a row whose text
+    had to be erased.
+
+    Args:
+        train: The examples that would be trained on.
+        signatures: One an example.
+        held_out: Fingerprint -> signature of all that was ever held out; None where it was
+            registered without one, so that only an exact copy is found.
+        drops: Takes what is left out.
+    """
+    import polars as pl
+
+    known = [signature for signature in held_out.values() if signature is not None]
+    near = near_duplicates.matches(
+        signatures, near_duplicates.from_bytes(known), near_duplicates.LEAK_THRESHOLD
+    )
+    exact = train["fingerprint"].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
+    detail = pl.select(
+        pl.when(exact).then(pl.lit("exact")).when(pl.Series(near) >= 0).then(pl.lit("near"))
+    ).to_series()
+    leaks = train.with_columns(detail.alias("detail"))
+    drops.add(leaks.filter(pl.col("detail").is_not_null()), "was_held_out")
+    return leaks.filter(pl.col("detail").is_null()).drop("detail")

@@ -1,0 +1,182 @@
+"""From a selection to a registered dataset: files, figures, card and record."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retune.artifacts import Artifacts, canonical_json
+from retune.data.card import card
+from retune.data.collect import Collected
+from retune.data.figures import SIDES, Found, describe
+from retune.data.selection import Selection
+from retune.data.spool import Spool
+from retune.data.token_totals import TokenTotal, total_tokens
+from retune.errors import DataError
+from retune.records import Artifact, Dataset, Split
+from retune.settings import Settings
+from retune.spec import PipelineSpec
+from retune.state import artifacts_index, dataset_records, held_out, splits, subjects
+from retune.state.database import Database
+from retune.text import near_duplicates
+from retune.text.tokens import counter_for
+
+if TYPE_CHECKING:
+    import polars as pl
+
+JSONL, JSON, HTML = "application/jsonl", "application/json", "text/html"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What Great Expectations said.
+
+    Attributes:
+        page: Its page.
+        warnings: What it warned of.
+    """
+
+    page: Artifact
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Stores what a preparation made.
+
+    Attributes:
+        spec: The frozen spec.
+        settings: Where the project lies.
+        db: Keeps splits, registry, dataset and the index of pages.
+        artifacts: Takes the files.
+        now: When.
+        folder: For files on their way.
+    """
+
+    spec: PipelineSpec
+    settings: Settings
+    db: Database
+    artifacts: Artifacts
+    now: datetime
+    folder: Path
+
+    def put_page(self, kind: str, data: bytes, media_type: str) -> Artifact:
+        """Store a page and note whose it is, so that Airflow may serve it."""
+        page = self.artifacts.put_bytes(data, media_type)
+        with self.db.write() as tx:
+            artifacts_index.add(tx, self.spec.pipeline, kind, page, self.now)
+        return page
+
+    def publish(
+        self, collected: Collected, selection: Selection, spool: Spool, judged: Judged, traffic: list[str]
+    ) -> Dataset:
+        """Store the three sides, what was left out, and the card; register the dataset.
+
+        Raises:
+            DataError: A side has no example.
+        """
+        sides = self._sides(selection.examples, spool)
+        tokens = self._tokens(selection.examples, spool)
+        found = self._found(collected, selection, judged, sides["held_out"], tokens, traffic)
+        figures = describe(selection.examples, selection.drops, spool, self.spec, found)
+        dataset = Dataset(
+            spec_digest=self.spec.digest,
+            pipeline=self.spec.pipeline,
+            digest=self._manifest(sides),
+            train=sides["train"],
+            validation=sides["validation"],
+            held_out=sides["held_out"],
+            labels=tuple(sorted(set(selection.examples["label"]) - {""})),
+            sources=collected.digests,
+            rows_read=collected.rows.height,
+            dropped=selection.drops.counts,
+            personal=dict(collected.personal),
+            tokens={total.base_model: total.tokens for total in tokens},
+            warnings=tuple(judged.warnings),
+            validation_page=judged.page,
+            card=self.put_page("card", card(figures), HTML),
+            figures=self.put_page("figures", canonical_json(figures), JSON),
+            dropped_rows=self._put_lines(selection.drops.lines(spool)),
+        )
+        self._register(dataset, selection)
+        return dataset
+
+    def _sides(self, examples: pl.DataFrame, spool: Spool) -> dict[str, Split]:
+        parts = {side: examples.filter(examples["side"] == side) for side in SIDES}
+        empty = [side for side in SIDES if not parts[side].height]
+        if empty:
+            raise DataError(f"no example for {' and '.join(empty)}", "add rows, or raise data.split's shares")
+        return {
+            side: Split(artifact=self._put_lines(spool.lines(part)), rows=part.height)
+            for side, part in parts.items()
+        }
+
+    def _tokens(self, examples: pl.DataFrame, spool: Spool) -> list[TokenTotal]:
+        """Count the training side's tokens, once a base model."""
+        train = examples.filter(examples["side"] == "train")
+        windows = {recipe.base_model: recipe.max_length for recipe in self.spec.recipes}
+        project, seed = self.settings.project, self.spec.seed
+        return [
+            total_tokens(base, window, counter_for(base, project), train, spool, seed)
+            for base, window in windows.items()
+        ]
+
+    def _found(
+        self,
+        collected: Collected,
+        selection: Selection,
+        judged: Judged,
+        held: Split,
+        tokens: list[TokenTotal],
+        traffic: list[str],
+    ) -> Found:
+        with self.db.read() as tx:
+            uses = held_out.uses(tx, self.spec.pipeline, held.artifact.digest)
+        return Found(
+            rows_read=dict(collected.rows["file"].value_counts().iter_rows()),
+            personal=collected.personal,
+            cleaned=collected.cleaned,
+            label_errors=selection.label_errors,
+            judged=selection.judged,
+            near_pairs=selection.near_pairs,
+            tokens=tokens,
+            traffic=traffic,
+            warnings=judged.warnings,
+            held_out_uses=uses,
+        )
+
+    def _manifest(self, sides: dict[str, Split]) -> str:
+        """Store what the dataset consists of; the manifest's digest names the dataset."""
+        parts = {side: {"digest": split.artifact.digest, "rows": split.rows} for side, split in sides.items()}
+        return self.artifacts.put_bytes(canonical_json(parts), JSON).digest
+
+    def _put_lines(self, lines: Iterable[bytes]) -> Artifact:
+        """Store a file that need not fit into memory."""
+        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            file.writelines(lines)
+            file.flush()
+            return self.artifacts.put_file(Path(file.name), JSONL)
+
+    def _register(self, dataset: Dataset, selection: Selection) -> None:
+        """Note all in one transaction: who may be trained on, who was held out, and whom it is about."""
+        examples, pipeline = selection.examples, dataset.pipeline
+        names = examples.select("fingerprint", "side").unique(maintain_order=True)
+        away = (examples["side"] == "held_out").to_numpy()
+        signatures = near_duplicates.to_bytes(selection.signatures[away])
+        registry = dict(zip(examples["fingerprint"].filter(away), signatures, strict=True))
+        with self.db.write() as tx:
+            splits.assign(tx, pipeline, dict(names.iter_rows()), self.now)
+            held_out.register(tx, pipeline, registry, self.now)
+            dataset_records.add(tx, dataset, self.now)
+            subjects.add_reached(
+                tx,
+                pipeline,
+                dataset.digest,
+                examples.select("subject", "id").filter(examples["subject"] != "").iter_rows(),
+            )
+            if dataset.dropped_rows:
+                artifacts_index.add(tx, pipeline, "dropped", dataset.dropped_rows, self.now)

@@ -1,0 +1,51 @@
+"""What stops a preparation beside the expectations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from retune.data.collect import Collected
+from retune.data.drops import Drops
+from retune.errors import DataError, Problem
+from retune.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHOWN_PROBLEMS = 20
+
+
+def flaws(collected: Collected) -> list[Problem]:
+    """Return what is wrong with rows that are no conversations (the first 20 and the count of the rest)."""
+    rows = collected.rows.filter(collected.rows["flaw"].is_not_null())
+    named = rows.head(SHOWN_PROBLEMS).select("flaw", "action", "file", "line").iter_rows()
+    problems = [Problem(*said) for said in named]
+    if rows.height > SHOWN_PROBLEMS:
+        more = f"and {rows.height - SHOWN_PROBLEMS:,} more problems"
+        problems.append(Problem(more, "mend these first"))
+    read = set(collected.rows["file"].unique())
+    action = "add rows, or take it out of data.sources"
+    return problems + [
+        Problem("holds no row", action, name) for name in collected.digests if name not in read
+    ]
+
+
+def require_enough(examples: pl.DataFrame, spec: PipelineSpec, drops: Drops) -> None:
+    """Refuse what is too little to learn from; raises DataError with all that is missing."""
+    problems: list[Problem] = []
+    found, least = examples.height, spec.data.min_examples
+    if found < least:
+        gone = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
+        what = f"{found} examples are left, and data.min_examples is {least} (dropped: {gone or 'none'})"
+        problems.append(Problem(what, "add rows"))
+    if spec.task.kind == "classification" and found:
+        counts = dict(examples["label"].value_counts().iter_rows())
+        if len(counts) == 1:
+            what = f"all {found} examples have the label {next(iter(counts))!r}"
+            problems.append(Problem(what, "add rows of other labels: there is nothing to learn"))
+        single = sorted(label for label, count in counts.items() if count < 2)
+        if single:
+            what = f"one example only for {len(single)} labels: {', '.join(map(repr, single[:20]))}"
+            problems.append(Problem(what, "add rows, or list in task.labels only those that count"))
+    if problems:
+        raise DataError(problems)

@@ -1,0 +1,162 @@
+"""Which examples a dataset holds, and on which side of the split each one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retune.data import cleaning, duplicates, label_errors
+from retune.data.drops import REASONS, Drops
+from retune.data.duplicates import Distinct
+from retune.data.firewall import stop_leaks
+from retune.data.label_errors import LabelErrors
+from retune.data.splits import assign_sides
+from retune.data.spool import Spool
+from retune.spec import PipelineSpec
+from retune.text import near_duplicates
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from retune.data.duplicates import Signatures
+
+EXAMPLE = (
+    *("id", "fingerprint", "label", "file", "line", "stratum", "group", "time", "subject"),
+    *("prompt_chars", "completion_chars", "segment", "place", "size", "mark"),
+)
+"""The columns of a table of examples."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier datasets of the pipeline have settled.
+
+    Attributes:
+        sides: Fingerprint -> side.
+        held_out: Fingerprint -> signature of all that was ever held out; None where none is known.
+    """
+
+    sides: Mapping[str, str] = field(default_factory=dict)
+    held_out: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A dataset's examples.
+
+    Attributes:
+        examples: Sorted by id; the column `side` says where each one is.
+        signatures: One an example.
+        drops: What was left out.
+        near_pairs: Pairs of examples that are nearly the same and share a side.
+        label_errors: Likely label errors by row of `judged`; None where they were not looked for.
+        judged: The examples that were looked through for label errors.
+    """
+
+    examples: pl.DataFrame
+    signatures: Signatures
+    drops: Drops
+    near_pairs: int
+    label_errors: LabelErrors | None
+    judged: pl.DataFrame
+
+
+def distinct(
+    rows: pl.DataFrame, spec: PipelineSpec, spool: Spool, history: History, drops: Drops
+) -> Distinct:
+    """Leave out what is no example of the task, and copies.
+
+    Args:
+        rows: One row a source row, as intake has it.
+        spec: The frozen spec.
+        spool: Has the texts.
+        history: What is settled: its rows are kept rather than new ones.
+        drops: Takes what is left out.
+    """
+    import polars as pl
+
+    for reason in REASONS:
+        drops.add(rows.filter(pl.col("reason") == reason).select(*EXAMPLE, "detail"), reason)
+    good = rows.filter(pl.col("reason").is_null() & pl.col("flaw").is_null()).select(EXAMPLE)
+    examples = cleaning.drop_unlisted(good, spec.task.labels, drops)
+    examples = cleaning.drop_duplicates(examples, drops)
+    if spec.task.kind == "classification":
+        examples = cleaning.drop_conflicts(examples, drops)
+    found = duplicates.find_links(examples, duplicates.signatures_of(examples, spool))
+    if spec.task.kind == "classification":
+        found = duplicates.drop_near_conflicts(found, drops)
+    earlier = pl.Series(list(history.sides), dtype=pl.String)
+    return duplicates.drop_near_duplicates(found, spec.data.near_duplicates, earlier, spool, drops)
+
+
+def select(
+    found: Distinct,
+    spec: PipelineSpec,
+    spool: Spool,
+    history: History,
+    drops: Drops,
+    report: Callable[[str], None],
+) -> Selection:
+    """Look for label errors, cap, split, and keep training apart from all that was ever held out.
+
+    Args:
+        found: What is left after `distinct`.
+        spec: The frozen spec.
+        spool: Has the texts.
+        history: What is settled.
+        drops: Takes what is left out.
+        report: Takes a line of progress.
+    """
+    judged, errors = found.examples, None
+    if spec.task.kind == "classification" and spec.data.label_errors != "off":
+        labels = judged["label"].to_list()
+        errors = label_errors.find(lambda rows: spool.prompts(judged[rows]), labels, spec.seed)
+        report(errors.said)
+        if spec.data.label_errors == "drop":
+            found = _without_errors(found, errors, drops)
+    found = _capped(found, spec, history, drops)
+    examples, signatures = _split(found, spec, history, drops)
+    return Selection(examples, signatures, drops, len(found.links), errors, judged)
+
+
+def _without_errors(found: Distinct, errors: LabelErrors, drops: Drops) -> Distinct:
+    import polars as pl
+
+    kept = np.ones(found.examples.height, dtype=bool)
+    kept[[suspect.row for suspect in errors.suspects]] = False
+    said = {suspect.row: f"{suspect.given}, rather {suspect.suggested}" for suspect in errors.suspects}
+    detail = pl.Series("detail", [said.get(row) for row in range(len(kept))], dtype=pl.String)
+    drops.add(found.examples.with_columns(detail).filter(~kept), "label_error")
+    return found.keep(kept)
+
+
+def _capped(found: Distinct, spec: PipelineSpec, history: History, drops: Drops) -> Distinct:
+    import polars as pl
+
+    earlier = pl.Series(list(history.sides), dtype=pl.String)
+    left = cleaning.cap(found.examples, spec.data.caps, earlier, spec.seed, drops)
+    if left.height == found.examples.height:
+        return found
+    return found.keep(found.examples["id"].is_in(left["id"].implode()).to_numpy())
+
+
+def _split(
+    found: Distinct, spec: PipelineSpec, history: History, drops: Drops
+) -> tuple[pl.DataFrame, Signatures]:
+    import polars as pl
+
+    examples = found.examples
+    links = [found.links, duplicates.chains(examples["fingerprint"]), duplicates.chains(examples["group"])]
+    numbered = examples.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
+    shares = spec.data.split
+    placed = assign_sides(numbered, np.concatenate(links), history.sides, shares, spec.seed, drops)
+    train, away = (placed.filter(pl.col("side") == side) for side in ("train", "held_out"))
+    # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
+    signatures = near_duplicates.to_bytes(found.signatures[away["row"].to_numpy()])
+    ever = {**history.held_out, **dict(zip(away["fingerprint"], signatures, strict=True))}
+    safe = stop_leaks(train, found.signatures[train["row"].to_numpy()], ever, drops)
+    kept = pl.concat([placed.filter(pl.col("side") != "train"), safe]).sort("row")
+    return kept.drop("row"), found.signatures[kept["row"].to_numpy()]

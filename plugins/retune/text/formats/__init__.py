@@ -1,0 +1,1 @@
+"""Writers to the formats of those who train, and the limits that they publish."""

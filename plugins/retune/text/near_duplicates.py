@@ -1,0 +1,157 @@
+"""Texts that are nearly the same, by the Jaccard similarity of their shingles.
+
+What a text's shingles are, and why its signature is a bottom-k sketch and not MinHash, is told in
+`retune.text.shingles`; how similar signatures are found, in `retune.text.sketch_join`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retune.errors import DataError, Problem
+from retune.text.shingles import NOTHING, SIZE, Sketches, sketches
+from retune.text.sketch_join import (
+    Places,
+    neighbours_between,
+    neighbours_within,
+    postings,
+    rarest_first,
+    similar,
+    sizes_of,
+)
+
+LEAK_THRESHOLD = 0.66
+"""Similarity from which a training row counts as an edited copy of a held-out one.
+
+Chosen on BANKING77, whose questions have 12 words on average (`benchmarks/near_duplicates.py`): above
+0.68 fewer than 99% of edited copies are caught, since a typo or a lost word is much of a short text.
+The price is that real rows which ask the same in nearly the same words are taken for copies too.
+"""
+
+_VERSION = 1
+# Of more rows with one signature the rest are paired with the first only.
+_MOST_EQUAL = 8
+
+
+def signatures(texts: Sequence[str]) -> Sketches:
+    """Return a signature a text, (n, 85), 32-bit.
+
+    It depends on the text alone, not on the others, the process or the platform. Texts that are
+    equal but for case, white space, punctuation and apostrophes have equal ones.
+
+    Args:
+        texts: Any Unicode. A text of white space and punctuation only matches nothing.
+    """
+    return sketches(texts)
+
+
+def to_bytes(signatures: Sketches) -> list[bytes]:
+    """Return each signature as at most 256 bytes: the version, then 24 bits a hash.
+
+    Args:
+        signatures: As `signatures` made them.
+    """
+    low = np.ascontiguousarray(signatures, dtype="<u4").view(np.uint8).reshape(len(signatures), SIZE, 4)
+    data, head = low[:, :, :3].tobytes(), bytes([_VERSION])
+    whole = 3 * SIZE
+    return [
+        head + data[row * whole : row * whole + 3 * size]
+        for row, size in enumerate(sizes_of(signatures).tolist())
+    ]
+
+
+def from_bytes(stored: Sequence[bytes]) -> Sketches:
+    """Return signatures that `to_bytes` wrote.
+
+    Raises:
+        DataError: Names the signatures of another version, or damaged ones.
+    """
+    problems = [
+        Problem(f"signature {number} is {_seen(one)}", "register the held-out rows again with this version")
+        for number, one in enumerate(stored)
+        if one[:1] != bytes([_VERSION]) or len(one) % 3 != 1 or len(one) > 3 * SIZE + 1
+    ]
+    if problems:
+        raise DataError(problems)
+    whole = b"".join(one[1:].ljust(3 * SIZE, b"\xff") for one in stored)
+    out = np.zeros((len(stored), SIZE, 4), dtype=np.uint8)
+    out[:, :, :3] = np.frombuffer(whole, dtype=np.uint8).reshape(len(stored), SIZE, 3)
+    sizes = np.fromiter(((len(one) - 1) // 3 for one in stored), dtype=np.int64, count=len(stored))
+    found: Sketches = out.view("<u4").reshape(len(stored), SIZE).astype(np.uint32)
+    found[np.arange(SIZE) >= sizes[:, None]] = NOTHING
+    return found
+
+
+def _seen(one: bytes) -> str:
+    if one[:1] == bytes([_VERSION]):
+        return f"{len(one)} bytes long, which none of version {_VERSION} is"
+    return f"of version {one[0]}, not {_VERSION}" if one else "empty"
+
+
+def pairs(signatures: Sketches, threshold: float) -> Places:
+    """Return pairs of rows (i, j), i < j, whose similarity reaches the threshold, sorted.
+
+    All are found, with two bounds on the work. Of more than eight rows with one signature the
+    others are paired with the first one only. And where more than 64 rows (fewer, among millions)
+    share even a rare shingle, each is compared with its next neighbours there instead of with all;
+    what is alike stands close together, so that a large cluster comes as a chain.
+    Groups are therefore the connected components of the pairs.
+
+    Args:
+        signatures: As `signatures` made them.
+        threshold: Jaccard similarity, above 0, up to 1. The lower, the more work.
+    """
+    filled = np.flatnonzero(signatures[:, :1] != NOTHING)
+    first, copy = _equals(signatures[filled])
+    stars = np.column_stack([filled[first], filled])[copy >= _MOST_EQUAL]
+    rows = filled[copy < _MOST_EQUAL]
+    rarest = rarest_first(signatures[rows])
+    rows, kept = rows[rarest.order], signatures[rows[rarest.order]]
+    entries = postings(rarest.keys[rarest.order], sizes_of(kept), threshold)
+    a, b, _ = similar(neighbours_within(entries), kept, threshold)
+    found = np.sort(np.concatenate([np.column_stack([rows[a], rows[b]]), stars]), axis=1)
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def matches(new: Sketches, known: Sketches, threshold: float) -> Places:
+    """Return for each new signature the index of the most similar known one, or -1.
+
+    -1 where none reaches the threshold. Bounded as `pairs` is: where more than a thousand known rows
+    share even the rarest shingles of a new one, it is compared with those next to it.
+
+    Args:
+        new: As `signatures` made them.
+        known: The same.
+        threshold: Jaccard similarity, above 0, up to 1.
+    """
+    (first, copy), (_, known_copy) = _equals(new), _equals(known)
+    own, others = np.flatnonzero(copy == 0), np.flatnonzero(known_copy == 0)
+    both = np.concatenate([new[own], known[others]])
+    rarest = rarest_first(both)
+    rows, kept = rarest.order, both[rarest.order]
+    entries = postings(rarest.keys[rarest.order], sizes_of(kept), threshold)
+    is_new = (rows < own.size)[(entries & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    a, b, closeness = similar(neighbours_between(entries[is_new], entries[~is_new]), kept, threshold)
+    a, b = own[rows[a]], others[rows[b] - own.size]
+    best = np.lexsort((-b, closeness))
+    found = np.full(len(new), -1, dtype=np.int64)
+    found[a[best]] = b[best]
+    return found[first]
+
+
+def _equals(signatures: Sketches) -> tuple[Places, Places]:
+    """Return for each row the first one that equals it, and how many equal ones stand before it."""
+    weights = np.random.Generator(np.random.PCG64(0)).integers(1 << 63, size=SIZE, dtype=np.uint64)
+    hashes = np.concatenate(
+        [part @ weights for part in np.array_split(signatures, len(signatures) // 4096 + 1)]
+    )
+    order = np.argsort(hashes, kind="stable")
+    same = np.zeros(order.size, dtype=bool)
+    like = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    same[like + 1] = (signatures[order[like]] == signatures[order[like + 1]]).all(axis=1)
+    starts = np.maximum.accumulate(np.where(same, 0, np.arange(order.size)))
+    first, copy = np.empty_like(order), np.empty_like(order)
+    first[order], copy[order] = order[starts], np.arange(order.size) - starts
+    return first, copy

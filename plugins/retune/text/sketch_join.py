@@ -1,0 +1,198 @@
+"""Which sketches can be similar, found without comparing all with all.
+
+Of two sets with a Jaccard similarity of at least t, of size n each, any n - ceil(t n) + 1 elements of
+the one hold an element of the other. Looking at each set's rarest elements alone therefore misses
+nothing, and rare elements have few owners (prefix filtering: Chaudhuri, Ganti and Kaushik, ICDE
+2006; Xiao et al., "Efficient similarity joins for near-duplicate detection", WWW 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retune.text.shingles import NOTHING, SIZE, Sketches, cores
+
+Places = NDArray[np.int64]
+Codes = NDArray[np.uint64]
+
+# Comparisons that one call aims at, some seconds' worth; and how many owners of an element are
+# compared with one another at least, and at most.
+_MOST_COMPARISONS = 1 << 26
+_LEAST_NEIGHBOURS, _MOST_WITHIN, _MOST_BETWEEN = 8, 256, 1024
+_CHUNK = 1 << 22
+_COMPARED_AT_ONCE = 1024
+_BITS = 256
+_FILTERED_AT_ONCE = 1 << 16
+# Any rounding that lets a similarity of exactly the threshold pass.
+_SLACK = 1e-9
+
+
+class Rarest(NamedTuple):
+    """Sketches with each one's elements in the order of their rarity.
+
+    Attributes:
+        keys: (n, SIZE) elements with their rarity above them, ascending, filled up with `NOTHING`.
+        order: Rows sorted by their rarest two elements: what is alike stands close together.
+    """
+
+    keys: Sketches
+    order: Places
+
+
+def rarest_first(sketches: Sketches) -> Rarest:
+    """Order the elements of all sketches by how few hold them."""
+    # Nothing depends on exact counts, so elements may share a counter.
+    low = np.uint32((1 << min(sketches.size.bit_length(), 20)) - 1)
+    counters = np.bincount((sketches & low).ravel(), minlength=int(low) + 1)
+    rarity = np.minimum(8 * np.log2(np.maximum(counters, 1)), 254).astype(np.uint32) << np.uint32(24)
+    keys = rarity[sketches & low]
+    keys |= sketches
+    keys.sort(axis=1)
+    rarest = keys[:, :2].astype(np.uint64)
+    return Rarest(keys, np.argsort(rarest[:, 0] << np.uint64(32) | rarest[:, 1], kind="stable"))
+
+
+def sizes_of(sketches: Sketches) -> Places:
+    """Return how many hashes each sketch holds."""
+    sizes: Places = np.count_nonzero(sketches != NOTHING, axis=1)
+    return sizes
+
+
+def postings(keys: Sketches, sizes: Places, threshold: float) -> Codes:
+    """Return (element, row) for the elements of each row that must be looked at, sorted."""
+    looked_at = sizes - np.ceil(threshold * sizes - _SLACK).astype(np.int64) + 1
+    looked_at[sizes == 0] = 0
+    found = [
+        keys[rows, column].astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
+        for column in range(int(looked_at.max(initial=0)))
+        if (rows := np.flatnonzero(looked_at > column)).size
+    ]
+    return np.sort(np.concatenate(found)) if found else np.empty(0, dtype=np.uint64)
+
+
+def neighbours_within(entries: Codes) -> Iterator[tuple[Places, Places]]:
+    """Yield rows (a, b), a < b, that hold an element together.
+
+    Where very many hold it, each is paired with its next neighbours only.
+    """
+    rows = (entries & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    elements = entries >> np.uint64(32)
+    ends = np.searchsorted(elements, elements, side="right")
+    at = np.arange(entries.size)
+    for distance in range(1, _neighbours(entries, _MOST_WITHIN) + 1):
+        at = at[at + distance < ends[at]]
+        if not at.size:
+            return
+        yield rows[at], rows[at + distance]
+
+
+def neighbours_between(new: Codes, known: Codes) -> Iterator[tuple[Places, Places]]:
+    """Yield (new row, known row) that hold an element together; see `neighbours_within`."""
+    most = _neighbours(new, _MOST_BETWEEN)
+    element = new & ~np.uint64(0xFFFFFFFF)
+    starts = np.searchsorted(known, element)
+    ends = np.searchsorted(known, element + np.uint64(1 << 32))
+    starts = np.maximum(starts, np.minimum(np.searchsorted(known, new) - most // 2, ends - most))
+    ends = np.minimum(ends, starts + most)
+    rows = (new & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    known_rows = (known & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    while (alive := starts < ends).any():
+        starts, ends, rows = starts[alive], ends[alive], rows[alive]
+        yield rows, known_rows[starts]
+        starts = starts + 1
+
+
+def _neighbours(entries: Codes, most: int) -> int:
+    return min(max(_MOST_COMPARISONS // max(entries.size, 1), _LEAST_NEIGHBOURS), most)
+
+
+def similar(
+    candidates: Iterator[tuple[Places, Places]], sketches: Sketches, threshold: float
+) -> tuple[Places, Places, NDArray[np.float64]]:
+    """Return the candidates that are similar, each once, and how similar they are."""
+    width = max(len(sketches), 1)
+    pairs, closeness = [np.empty(0, dtype=np.int64)], [np.empty(0)]
+    for codes in _chunks(candidates, sketches, threshold):
+        close = similarity(sketches, *np.divmod(codes, width))
+        near = close >= threshold - _SLACK
+        pairs.append(codes[near])
+        closeness.append(close[near])
+    distinct, first = np.unique(np.concatenate(pairs), return_index=True)
+    return *np.divmod(distinct, width), np.concatenate(closeness)[first]
+
+
+def _chunks(
+    candidates: Iterator[tuple[Places, Places]], sketches: Sketches, threshold: float
+) -> Iterator[Places]:
+    """Yield distinct pairs as numbers, some millions at a time, without most that are too different."""
+    sizes, bitmaps = sizes_of(sketches), _bitmaps(sketches)
+    # Similar sketches share this many hashes with the larger of the two.
+    shared = np.ceil(threshold * np.arange(SIZE + 1) - _SLACK).astype(np.int64)
+    gathered: list[Places] = []
+    waiting = 0
+    for all_a, all_b in candidates:
+        for start in range(0, all_a.size, _FILTERED_AT_ONCE):
+            a, b = (side[start : start + _FILTERED_AT_ONCE] for side in (all_a, all_b))
+            n, m = sizes[a], sizes[b]
+            needed = shared[np.maximum(n, m)]
+            differing = sum(np.bitwise_count(bits[a] ^ bits[b]) for bits in bitmaps)
+            near = np.flatnonzero((np.minimum(n, m) >= needed) & (differing <= n + m - 2 * needed))
+            gathered.append(a[near] * sizes.size + b[near])
+            waiting += near.size
+        if waiting > _CHUNK:
+            yield _distinct(gathered)
+            gathered, waiting = [], 0
+    if gathered:
+        yield _distinct(gathered)
+
+
+def _bitmaps(sketches: Sketches) -> list[Codes]:
+    """Return bits that the sketches' hashes set, 64 a part.
+
+    Two bitmaps differ in at most as many bits as the sketches do in hashes, which rules out most
+    candidates at a tenth of a comparison's cost (Sandes, Teodoro and Melo, "Bitmap filter", 2020).
+    """
+    parts = []
+    for part in np.array_split(sketches, len(sketches) // 4096 + 1):
+        # The column over the bits is where what fills up goes.
+        places = np.where(part == NOTHING, _BITS, part & np.uint32(_BITS - 1))
+        bits = np.zeros((len(part), _BITS + 1), dtype=np.uint8)
+        bits[np.arange(len(part))[:, None], places] = 1
+        parts.append(np.packbits(bits[:, :_BITS], axis=1).view(np.uint64))
+    return list(np.ascontiguousarray(np.concatenate(parts).T))
+
+
+def _distinct(parts: list[Places]) -> Places:
+    codes = np.sort(np.concatenate(parts))
+    distinct: Places = codes[np.diff(codes, prepend=-1) != 0]
+    return distinct
+
+
+def similarity(sketches: Sketches, a: Places, b: Places) -> NDArray[np.float64]:
+    """Estimate the Jaccard similarity of rows `a` with rows `b`, pair by pair.
+
+    Two sketches know all hashes of their texts up to the smaller of their greatest ones; the
+    similarity of what lies below is exact for small sets and an estimate for the others.
+    """
+    out = np.empty(a.size)
+
+    def fill(start: int) -> None:
+        part = slice(start, start + _COMPARED_AT_ONCE)
+        x, y = sketches[a[part]], sketches[b[part]]
+        # A sketch that is filled up holds all its text has: no limit, but do not count the filling.
+        limit = np.minimum(np.minimum(x[:, -1:], y[:, -1:]), NOTHING - np.uint32(1))
+        held = np.count_nonzero(x <= limit, axis=1) + np.count_nonzero(y <= limit, axis=1)
+        merged = np.concatenate([x, y], axis=1)
+        merged.sort(axis=1)
+        both = np.count_nonzero((merged[:, 1:] == merged[:, :-1]) & (merged[:, 1:] <= limit), axis=1)
+        out[part] = both / np.maximum(held - both, 1)
+
+    starts = range(0, a.size, _COMPARED_AT_ONCE)
+    with ThreadPoolExecutor(min(cores(), max(len(starts), 1))) as pool:
+        list(pool.map(fill, starts))
+    return out

@@ -1,0 +1,1 @@
+"""`retune cleanup`: what nothing points at any more, by each pipeline's `retention`, and its removal."""

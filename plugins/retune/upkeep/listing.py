@@ -1,0 +1,87 @@
+"""What lies where: the artifacts' store, captured traffic, this host's job folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from retune import stored
+from retune.artifacts import Artifacts
+from retune.settings import Settings
+from retune.stored import Blob
+from retune.text.traffic import folder_day
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that may go as a whole."""
+
+    name: str
+    """The job's key, or the day's pipeline."""
+    path: str
+    size: int
+    day: date | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a cleanup may look at."""
+
+    blobs: tuple[Blob, ...] = ()
+    traffic: tuple[Folder, ...] = ()
+    """Captured traffic, a folder a day."""
+    jobs: tuple[Folder, ...] = ()
+    """Job folders of this host."""
+
+
+def look(settings: Settings, artifacts: Artifacts) -> Listing:
+    """List it all; nothing is read but names and sizes."""
+    return Listing(
+        tuple(stored.blobs(artifacts)),
+        tuple(_traffic(settings.captured_url)),
+        tuple(_jobs(settings.jobs)),
+    )
+
+
+def trees(artifacts: Artifacts, digests: Iterable[str], known: dict[str, tuple[str, ...]]) -> None:
+    """Read the manifests of trees into `known`.
+
+    One that is not stored has no files: nothing could be put together of them.
+
+    Raises:
+        ArtifactError: A manifest is damaged; what it names cannot be told from what nobody needs.
+    """
+    for digest in digests:
+        if digest not in known and digest.startswith("sha256:"):
+            there = artifacts.exists(digest)
+            known[digest] = tuple(artifacts.manifest(digest).values()) if there else ()
+
+
+def _traffic(url: str) -> list[Folder]:
+    import fsspec
+
+    files, root = fsspec.url_to_fs(url)
+    files.invalidate_cache()
+    found: list[Folder] = []
+    for pipeline in _listed(files, root):
+        for path in _listed(files, pipeline):
+            if day := folder_day(path):
+                found.append(Folder(pipeline.rsplit("/", 1)[-1], path, int(files.du(path)), day))
+    return found
+
+
+def _listed(files: object, folder: str) -> list[str]:
+    try:
+        return sorted(str(name).rstrip("/") for name in files.ls(folder, detail=False))  # type: ignore[attr-defined]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _jobs(folder: Path) -> list[Folder]:
+    return [
+        Folder(path.name, str(path), sum(part.stat().st_size for part in path.rglob("*") if part.is_file()))
+        for path in sorted(folder.glob("*"))
+        if path.is_dir() and not path.is_symlink()
+    ]

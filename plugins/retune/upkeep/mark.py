@@ -1,0 +1,112 @@
+"""Marks what may go. Pure: the state and a listing in, a plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from retune.artifacts import GRACE
+from retune.records import JobStatus
+from retune.spec import seconds
+from retune.stored import Blob
+from retune.upkeep.listing import Folder, Listing
+from retune.upkeep.reach import Reach, reach
+from retune.upkeep.view import JobEnd, View, digests_in
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cleanup would remove. Each thing comes with why."""
+
+    blobs: tuple[tuple[Blob, str], ...] = ()
+    traffic: tuple[tuple[Folder, str], ...] = ()
+    jobs: tuple[tuple[Folder, str], ...] = ()
+    pages: tuple[tuple[str, str], ...] = ()
+    """(pipeline, digest) of pages that are no longer served."""
+    datasets: tuple[tuple[str, str], ...] = ()
+    """(pipeline, digest) of datasets of which nothing is left: whom their rows were about goes too."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that become free."""
+        return sum(thing.size for part in (self.blobs, self.traffic, self.jobs) for thing, _ in part)
+
+
+def mark(view: View, listing: Listing, trees: Mapping[str, Iterable[str]], now: datetime) -> Plan:
+    """Mark what nothing points at and no `retention` keeps.
+
+    Args:
+        view: The state.
+        listing: What lies where.
+        trees: Digest of a tree's manifest -> digests of its files, of every tree in the view.
+        now: The time.
+    """
+    kept = reach(view, trees, now)
+    reasons = _reasons(view, trees)
+    return Plan(
+        blobs=tuple(
+            (blob, "rest of a write that was cut off" if blob.partial else reasons.get(blob.digest, _ORPHAN))
+            for blob in listing.blobs
+            if blob.partial or blob.digest not in kept.digests
+        ),
+        traffic=tuple(_traffic(view, listing, now)),
+        jobs=tuple(_jobs(view, listing, kept, now)),
+        pages=tuple((row.pipeline, row.digest) for row in view.index if row.digest not in kept.digests),
+        datasets=tuple(_emptied(view, kept, now)),
+    )
+
+
+_ORPHAN = "nothing points at it"
+
+
+def _reasons(view: View, trees: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return why a digest of the state may go, if it may."""
+    found: dict[str, str] = {}
+    for row in view.datasets:
+        found |= dict.fromkeys((row.digest, *digests_in(row.record)), "dataset that no kept release needs")
+    for index in view.index:
+        found[index.digest] = f"{index.kind} older than {view.retention_of(index.pipeline).reports}"
+    for digest in view.trees:
+        found |= dict.fromkeys((digest, *trees.get(digest, ())), "model that no kept release needs")
+    return found
+
+
+def _traffic(view: View, listing: Listing, now: datetime) -> Iterable[tuple[Folder, str]]:
+    for folder in listing.traffic:
+        if folder.name not in view.retention or folder.day is None:
+            continue  # not a pipeline of this installation: not ours to remove
+        age = view.retention[folder.name].captured
+        end = datetime(folder.day.year, folder.day.month, folder.day.day, tzinfo=UTC) + timedelta(days=1)
+        if now - end > max(timedelta(seconds=seconds(age)), GRACE):
+            yield folder, f"captured traffic older than {age}"
+
+
+def _jobs(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterable[tuple[Folder, str]]:
+    jobs = {job.row.key: job for job in view.jobs}
+    there = {blob.digest for blob in listing.blobs if not blob.partial}
+    for folder in listing.jobs:
+        job = jobs.get(folder.name)
+        if job is not None and (reason := _job_is_over(job, kept, there, now)):
+            yield folder, reason
+
+
+def _job_is_over(job: JobEnd, kept: Reach, there: set[str], now: datetime) -> str:
+    """Say why a job's folder may go; empty where it may not."""
+    if job.finished_at is None or now - job.finished_at <= GRACE:
+        return ""
+    if job.row.status is JobStatus.SUCCEEDED:
+        model = job.row.model
+        # A model that must stay and is not stored: the folder is all that is left of it.
+        if model is None or (model.digest in kept.digests and model.digest not in there):
+            return ""
+        return "job that ended; its model is stored, or no longer needed"
+    return f"job that ended: {job.row.status.value}"
+
+
+def _emptied(view: View, kept: Reach, now: datetime) -> Iterable[tuple[str, str]]:
+    for row in view.datasets:
+        # Answers to its rows stay as long as reports, and `retune forget` finds them by the rows' ids.
+        age = 2 * timedelta(seconds=seconds(view.retention_of(row.pipeline).reports))
+        if (row.pipeline, row.digest) not in kept.datasets and now - row.at > max(age, GRACE):
+            yield row.pipeline, row.digest

@@ -1,0 +1,505 @@
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retune.data.shapes import (
+    ShapeError,
+    Turns,
+    ends_with_assistant,
+    reader_of,
+    roles_in_order,
+    texts_of,
+    with_texts,
+)
+from retune.spec.data import Columns, Data
+from retune.text.conversations import Function, Message, ToolCall
+
+HALF = "\ud83d"
+COLUMNS = Columns(prompt="text", completion="queue")
+CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "x"}'}}
+TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+ASKS = {"role": "user", "content": "How?"}
+SAYS = {"role": "assistant", "content": "So."}
+
+
+def read(shape: str, row: Any, system: str = "") -> Turns:
+    columns = COLUMNS if shape == "columns" else Columns()
+    return reader_of(Data(sources=("x",), format=shape, columns=columns, system_prompt=system))(row)
+
+
+def turn(role: str, content: str, **more: Any) -> Message:
+    return Message(role=role, content=content, **more)
+
+
+def test_columns_become_a_question_and_its_answer() -> None:
+    row = {"text": "Größe?", "queue": None, "id": 7}
+    assert read("columns", row).messages == [turn("user", "Größe?"), turn("assistant", "")]
+    assert read("columns", row, "Say it.").messages[0] == turn("system", "Say it.")
+
+
+def test_a_system_prompt_gives_way_to_the_rows_own() -> None:
+    own = {"messages": [{"role": "developer", "content": "Own."}, ASKS, SAYS]}
+    assert read("chat", own, "Ours.").messages[0] == turn("system", "Own.")
+    read_row = reader_of(Data(sources=("x",), format="chat", system_prompt="Ours."))
+    # Twice, for a prompt put into the row's own list would pile up.
+    for _ in range(2):
+        roles = [message.role for message in read_row({"messages": [ASKS, SAYS]}).messages]
+        assert roles == ["system", "user", "assistant"]
+
+
+def test_chat_keeps_all_that_a_row_says() -> None:
+    row = {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "ü"}],
+                "name": "Ann",
+            },
+            {"role": "assistant", "content": None, "tool_calls": [CALL], "weight": 0, "refusal": None},
+            {"role": "tool", "content": "found", "tool_call_id": "call_1"},
+            {"role": "assistant", "content": "Done.", "weight": 1, "tool_calls": None, "name": None},
+        ],
+        "tools": [TOOL],
+        "parallel_tool_calls": True,
+    }
+    turns = read("chat", row)
+    assert turns.messages == [
+        turn("user", "aü", name="Ann"),
+        turn("assistant", "", weight=0, tool_calls=(ToolCall(Function('{"q": "x"}', "find"), "call_1"),)),
+        turn("tool", "found", tool_call_id="call_1"),
+        turn("assistant", "Done."),
+    ]
+    assert turns.tools == json.dumps([TOOL], sort_keys=True, separators=(",", ":"))
+    assert read("chat", {**row, "tools": json.dumps([TOOL])}).tools == turns.tools
+    assert read("chat", {**row, "tools": []}).tools == read("chat", {**row, "tools": "null"}).tools == ""
+
+
+def test_arguments_that_are_an_object_become_their_json() -> None:
+    call = {"function": {"name": "find", "arguments": {"z": 1, "a": "ü"}}}
+    message = read("chat", {"messages": [ASKS, {"role": "assistant", "tool_calls": [call]}]}).messages[1]
+    assert message.tool_calls == (ToolCall(Function('{"a":"ü","z":1}', "find"), ""),)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "How?", "completion": "So."},
+        {"prompt": [ASKS], "completion": [SAYS]},
+        {"prompt": [ASKS], "completion": "So."},
+    ],
+)
+def test_prompt_and_completion(row: Any) -> None:
+    assert read("prompt_completion", row) == ([turn("user", "How?"), turn("assistant", "So.")], [], "")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "How?", "chosen": "So.", "rejected": "No."},
+        {"prompt": [ASKS], "chosen": [SAYS], "rejected": [{**SAYS, "content": "No."}]},
+        {"chosen": [ASKS, SAYS], "rejected": [ASKS, {**SAYS, "content": "No."}]},
+        {"prompt": "How?", "chosen": [ASKS, SAYS], "rejected": [ASKS, {**SAYS, "content": "No."}]},
+        {"prompt": "How?", "chosen": [SAYS], "rejected": [{**SAYS, "content": "No."}]},
+        {
+            "input": {"messages": [ASKS], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [SAYS],
+            "non_preferred_output": [{**SAYS, "content": "No."}],
+        },
+    ],
+)
+def test_preference(row: Any) -> None:
+    good = [turn("user", "How?"), turn("assistant", "So.")]
+    assert read("preference", row) == (good, [turn("assistant", "No.")], "")
+
+
+def test_a_preference_whose_answers_are_the_same_keeps_both() -> None:
+    turns = read("preference", {"chosen": [ASKS, SAYS], "rejected": [ASKS, SAYS]})
+    assert turns.messages[-1:] == turns.rejected == [turn("assistant", "So.")]
+
+
+def test_gemini() -> None:
+    row = {
+        "systemInstruction": {"role": "system", "parts": [{"text": "Be "}, {"text": "short."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "How?"}]},
+            {
+                "role": "model",
+                "parts": [
+                    {"functionCall": {"name": "find", "args": {"q": 1}}},
+                    {"functionCall": {"name": "see"}},
+                ],
+            },
+            # Without a role it is the user's; the answers may come in any order.
+            {
+                "parts": [
+                    {"functionResponse": {"name": "see", "response": {"output": "a tree"}}},
+                    {"functionResponse": {"name": "find", "response": {"b": 2, "a": 1}}},
+                ]
+            },
+            {"role": "model", "parts": [{"text": "So", "thoughtSignature": "x"}, {"text": "."}]},
+        ],
+        "tools": [{"functionDeclarations": [{"name": "find", "parameters": {"type": "OBJECT"}}]}],
+    }
+    turns = read("gemini", row)
+    assert turns.messages == [
+        turn("system", "Be short."),
+        turn("user", "How?"),
+        turn(
+            "assistant",
+            "",
+            tool_calls=(
+                ToolCall(Function('{"q":1}', "find"), "call_0"),
+                ToolCall(Function("{}", "see"), "call_1"),
+            ),
+        ),
+        turn("tool", "a tree", name="see", tool_call_id="call_1"),
+        turn("tool", '{"a":1,"b":2}', name="find", tool_call_id="call_0"),
+        turn("assistant", "So."),
+    ]
+    assert json.loads(turns.tools) == [TOOL]
+    assert roles_in_order(turns) and ends_with_assistant(turns)
+
+
+def test_gemini_preference_goes_by_the_score() -> None:
+    answers = [
+        {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+        for score, text in ((0, "No."), (1, "So."))
+    ]
+    turns = read(
+        "gemini", {"contents": [{"role": "user", "parts": [{"text": "How?"}]}], "completions": answers}
+    )
+    assert turns == ([turn("user", "How?"), turn("assistant", "So.")], [turn("assistant", "No.")], "")
+
+
+def user(**more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "x", **more}]}
+
+
+def assistant(**more: Any) -> dict[str, Any]:
+    return {"messages": [ASKS, {"role": "assistant", "content": "x", **more}]}
+
+
+def contents(*parts: Any, role: Any = "user", **more: Any) -> dict[str, Any]:
+    return {"contents": [{"role": role, "parts": list(parts)}], **more}
+
+
+DEEP: Any = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+BAD_ROWS: list[tuple[str, Any, str]] = [
+    ("columns", {"text": "x", "queue": 7}, "column 'queue' is 7 (int), not text -> write it as a string"),
+    ("columns", {"text": True, "queue": "a"}, "column 'text' is True (bool), not text"),
+    ("columns", {"text": ["a"], "queue": "a"}, "column 'text' is ['a'] (list), not text"),
+    ("columns", {"text": {}, "queue": "a"}, "column 'text' is {} (dict), not text"),
+    (
+        "columns",
+        {"text": "x", "id": 1},
+        "column 'queue' is missing; the row has text, id -> mend the row or data.",
+    ),
+    ("columns", {}, "column 'text' is missing; the row has nothing"),
+    (
+        "columns",
+        {"text": HALF, "queue": "a"},
+        "column 'text' holds half of a surrogate pair -> write the char",
+    ),
+    ("chat", {"text": "x"}, "'messages' is missing; the row has text -> mend the row or data.format"),
+    ("chat", {"messages": None}, "messages is null, not a list"),
+    ("chat", {"messages": "x"}, "messages is 'x' (str), not a list"),
+    ("chat", {"messages": []}, "messages is empty"),
+    ("chat", {"messages": [ASKS, 7]}, "messages[1] is 7 (int), not an object"),
+    (
+        "chat",
+        {"messages": [ASKS, SAYS, {"role": "user", "content": 5}]},
+        "messages[2].content is 5 (int), not te",
+    ),
+    ("chat", {"messages": [{"role": "user"}]}, "messages[0].content is missing"),
+    ("chat", {"messages": [{"content": "x"}]}, "messages[0].role is null, not system, developer, user"),
+    ("chat", {"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role is 'bot' (str), not system"),
+    (
+        "chat",
+        {"messages": [{"role": ["user"], "content": "x"}]},
+        "messages[0].role is ['user'] (list), not system",
+    ),
+    ("chat", {"messages": [{"role": "function", "content": "x", "name": "f"}]}, "write the role tool"),
+    ("chat", user(content=HALF), "messages[0].content holds half of a surrogate pair"),
+    ("chat", user(content=[{"type": "text", "text": HALF}]), "messages[0].content[0].text holds half"),
+    ("chat", user(content=[{"type": "text", "text": 5}]), "messages[0].content[0].text is 5 (int)"),
+    ("chat", user(content=["x"]), "messages[0].content[0] is 'x' (str), not an object"),
+    (
+        "chat",
+        user(content=[{"type": "image_url", "image_url": {}}]),
+        "content[0] is of type 'image_url', not text",
+    ),
+    ("chat", user(content=[{"type": "input_audio"}]), "content[0] is of type 'input_audio', not text"),
+    ("chat", user(content={"text": "x"}), "messages[0].content is {'text': 'x'} (dict), not text"),
+    ("chat", user(name=5), "messages[0].name is 5 (int), not text"),
+    ("chat", user(name=HALF), "messages[0].name holds half"),
+    ("chat", user(weight=1), "messages[0].weight stands on the turn of a user"),
+    ("chat", user(tool_calls=[CALL]), "messages[0].tool_calls stands on the turn of a user"),
+    ("chat", user(images=["x"]), "messages[0].images cannot be kept"),
+    ("chat", assistant(weight=2), "messages[1].weight is 2 (int), not 0 or 1"),
+    ("chat", assistant(weight=True), "messages[1].weight is True (bool), not 0 or 1"),
+    ("chat", assistant(weight="1"), "messages[1].weight is '1' (str), not 0 or 1"),
+    ("chat", assistant(weight=[]), "messages[1].weight is [] (list), not 0 or 1"),
+    (
+        "chat",
+        assistant(function_call={"name": "f"}),
+        "messages[1].function_call cannot be kept -> write tool_calls",
+    ),
+    ("chat", assistant(refusal="No."), "messages[1].refusal cannot be kept -> write the refusal as content"),
+    ("chat", assistant(audio={"id": "a"}), "messages[1].audio cannot be kept"),
+    ("chat", assistant(tool_calls={}), "messages[1].tool_calls is {} (dict), not a list"),
+    ("chat", assistant(tool_calls=[5]), "messages[1].tool_calls[0] is 5 (int), not an object"),
+    (
+        "chat",
+        assistant(tool_calls=[{"id": "a"}]),
+        "messages[1].tool_calls[0].function is null, not an object",
+    ),
+    ("chat", assistant(tool_calls=[{**CALL, "id": 5}]), "messages[1].tool_calls[0].id is 5 (int)"),
+    (
+        "chat",
+        assistant(tool_calls=[{**CALL, "type": "custom"}]),
+        "tool_calls[0].type is 'custom' (str), not function",
+    ),
+    ("chat", assistant(tool_calls=[{"function": {"name": ""}}]), "tool_calls[0].function.name is empty"),
+    (
+        "chat",
+        assistant(tool_calls=[{"function": {"name": "f", "arguments": 5}}]),
+        "tool_calls[0].function.arguments is 5 (int), not text",
+    ),
+    (
+        "chat",
+        assistant(tool_calls=[{"function": {"name": "f", "arguments": {"a": HALF}}}]),
+        "tool_calls[0].function.arguments holds half",
+    ),
+    ("chat", {**user(), "tools": {"a": 1}}, "tools is {'a': 1} (dict), not a list"),
+    ("chat", {**user(), "tools": ["f"]}, "tools[0] is 'f' (str), not an object"),
+    ("chat", {**user(), "tools": "{"}, "tools is text that is no JSON"),
+    ("chat", {**user(), "tools": [{"a": HALF}]}, "tools holds half of a surrogate pair"),
+    ("chat", {**user(), "tools": [{"a": DEEP}]}, "tools is no JSON value"),
+    ("chat", {**user(), "functions": [{"name": "f"}]}, "functions cannot be kept -> write tools"),
+    ("prompt_completion", {"prompt": "x"}, "'completion' is missing; the row has prompt"),
+    ("prompt_completion", {"prompt": 5, "completion": "x"}, "prompt is 5 (int), not text"),
+    ("prompt_completion", {"prompt": [], "completion": "x"}, "prompt is empty"),
+    ("prompt_completion", {"prompt": "x", "completion": [5]}, "completion[0] is 5 (int), not an object"),
+    ("preference", {"prompt": "x", "chosen": "y"}, "'rejected' is missing; the row has prompt, chosen"),
+    ("preference", {"chosen": "x", "rejected": "y"}, "'prompt' is missing; the row has chosen, rejected"),
+    ("preference", {"prompt": "x", "chosen": 1, "rejected": "y"}, "chosen is 1 (int), not text"),
+    (
+        "preference",
+        {"prompt": "x", "chosen": "y", "rejected": HALF},
+        "rejected holds half of a surrogate pair",
+    ),
+    ("preference", {"prompt": "x", "chosen": [], "rejected": []}, "rejected is empty"),
+    ("preference", {"chosen": [ASKS, SAYS], "rejected": "y"}, "rejected is 'y' (str), not a list"),
+    (
+        "preference",
+        {"prompt": [ASKS], "chosen": [SAYS, ASKS, SAYS], "rejected": "y"},
+        "chosen is 3 turns, not one",
+    ),
+    (
+        "preference",
+        {"chosen": [ASKS, SAYS], "rejected": [ASKS, SAYS, ASKS, SAYS]},
+        "rejected after what both share is 3 turns, not one -> compare two single answers",
+    ),
+    ("preference", {"input": {}, "preferred_output": []}, "'non_preferred_output' is missing"),
+    (
+        "preference",
+        {"input": {"messages": 5}, "preferred_output": [], "non_preferred_output": []},
+        "input.messages is 5 (int), not a list",
+    ),
+    (
+        "preference",
+        {"input": {"messages": [ASKS]}, "preferred_output": [SAYS], "non_preferred_output": [SAYS, SAYS]},
+        "non_preferred_output is 2 turns, not one",
+    ),
+    ("gemini", {"messages": []}, "'contents' is missing"),
+    ("gemini", {"contents": [5]}, "contents[0] is 5 (int), not an object"),
+    ("gemini", {"contents": [{"role": "user"}]}, "contents[0].parts is null, not a list"),
+    (
+        "gemini",
+        contents({"text": "x"}, role="assistant"),
+        "contents[0].role is 'assistant' (str), not user, model",
+    ),
+    ("gemini", contents({"text": 5}), "contents[0].parts[0].text is 5 (int)"),
+    ("gemini", contents({"text": HALF}), "contents[0].parts[0].text holds half"),
+    ("gemini", contents({"inlineData": {"mimeType": "image/png"}}), "contents[0].parts[0] holds inlineData"),
+    ("gemini", contents({"fileData": {}}), "contents[0].parts[0] holds fileData"),
+    ("gemini", contents({}), "contents[0].parts[0] holds nothing"),
+    ("gemini", contents({"text": "x", "functionCall": {"name": "f"}}), "parts[0] holds text, functionCall"),
+    ("gemini", contents({"text": "x", "thought": True}, role="model"), "contents[0].parts[0] is a thought"),
+    ("gemini", contents({"functionCall": {"name": "f"}}), "contents[0] calls a function as user"),
+    ("gemini", contents({"functionCall": {"args": {}}}, role="model"), "functionCall.name is empty"),
+    (
+        "gemini",
+        contents({"functionCall": {"name": "f", "args": "x"}}, role="model"),
+        "functionCall.args is 'x' (str)",
+    ),
+    (
+        "gemini",
+        contents({"functionResponse": {"name": "f", "response": {}}}, role="model"),
+        "contents[0] answers a function as model",
+    ),
+    (
+        "gemini",
+        contents({"functionResponse": {"name": "f"}}),
+        "functionResponse.response is null, not an object",
+    ),
+    ("gemini", contents({"text": "x"}, systemInstruction=5), "systemInstruction is 5 (int), not an object"),
+    (
+        "gemini",
+        contents({"text": "x"}, systemInstruction={"parts": [{"inlineData": {}}]}),
+        "systemInstruction.parts[0] holds inlineData",
+    ),
+    ("gemini", contents({"text": "x"}, tools=[{"googleSearch": {}}]), "tools[0] declares no function"),
+    ("gemini", contents({"text": "x"}, completions=[{}]), "completions has 1, not two"),
+    (
+        "gemini",
+        contents({"text": "x"}, completions=[{"score": "1"}, {}]),
+        "completions[0].score is '1' (str)",
+    ),
+    (
+        "gemini",
+        contents({"text": "x"}, completions=[{"score": 1, "completion": {}}] * 2),
+        "completions have the same score, 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("shape", "row", "said"), BAD_ROWS, ids=[said[:40] for _, _, said in BAD_ROWS])
+def test_a_row_that_cannot_be_represented_names_the_place(shape: str, row: Any, said: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        read(shape, row)
+    assert said in str(caught.value)
+    assert caught.value.what and caught.value.action
+    str(caught.value).encode()  # what is said of half a character must itself be writable
+    # Rows are read in other processes.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "messages role content prompt completion chosen rejected input tools tool_calls function "
+                "name type text parts contents systemInstruction completions score functionCall args".split()
+            )
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.sampled_from(["columns", "chat", "prompt_completion", "preference", "gemini"]),
+    st.dictionaries(
+        st.sampled_from(
+            ["messages", "text", "queue", "prompt", "completion", "chosen", "rejected", "contents"]
+        )
+        | st.text(max_size=3),
+        anything,
+        max_size=6,
+    ),
+)
+def test_no_row_breaks_a_reader(shape: str, row: dict[str, Any]) -> None:
+    try:
+        turns = read(shape, row)
+    except ShapeError as error:
+        str(error).encode()
+        return
+    assert turns.messages
+    assert all(isinstance(text, str) and text.encode() is not None for text in texts_of(turns))
+    assert with_texts(turns, texts_of(turns)) == turns
+
+
+WITH_ALL = Turns(
+    [
+        turn("user", "from ann", name="Ann"),
+        turn("assistant", "", tool_calls=(ToolCall(Function('{"who":"ann"}', "find"), "c"),), weight=0),
+        turn("tool", "ann is out", tool_call_id="c", name="find"),
+        turn("assistant", "ann is out"),
+    ],
+    [turn("assistant", "no ann")],
+    "[]",
+)
+
+
+def test_texts_are_all_that_a_person_may_have_written() -> None:
+    texts = ["from ann", "Ann", "", '{"who":"ann"}', "ann is out", "ann is out", "no ann"]
+    assert texts_of(WITH_ALL) == texts
+    changed = with_texts(WITH_ALL, [text.replace("ann", "<P>") for text in texts])
+    assert texts_of(changed) == [text.replace("ann", "<P>") for text in texts]
+    assert [message.role for message in changed.messages] == ["user", "assistant", "tool", "assistant"]
+    assert changed.messages[1].tool_calls[0].id == "c" and changed.messages[1].weight == 0
+    assert changed.messages[2].name == "find" and changed.messages[2].tool_call_id == "c"
+    assert changed.tools == "[]"
+
+
+@pytest.mark.parametrize("texts", [[], ["x"] * 6])
+def test_too_few_texts_are_refused(texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="texts"):
+        with_texts(WITH_ALL, texts)
+
+
+def test_too_many_texts_are_refused() -> None:
+    with pytest.raises(ValueError, match="texts"):
+        with_texts(WITH_ALL, ["x"] * 8)
+
+
+def calls(*names: str) -> Message:
+    return turn("assistant", "", tool_calls=tuple(ToolCall(Function("{}", "f"), name) for name in names))
+
+
+def answers(name: str) -> Message:
+    return turn("tool", "x", tool_call_id=name)
+
+
+S, U, A = turn("system", "s"), turn("user", "u"), turn("assistant", "a")
+
+
+@pytest.mark.parametrize(
+    ("messages", "good"),
+    [
+        ([U, A], True),
+        ([S, S, U, A, U, A], True),
+        ([U, calls("1", "2"), answers("2"), answers("1"), A], True),
+        ([U, calls("1"), answers("1"), calls("2"), answers("2"), A], True),
+        ([U, calls("1")], True),
+        ([U], True),
+        ([A], False),
+        ([S, A], False),
+        ([U, U, A], False),
+        ([U, A, A], False),
+        ([U, S, A], False),
+        ([U, A, answers("1"), A], False),
+        ([U, calls("1"), answers("2"), A], False),
+        ([U, calls("1"), answers("1"), answers("1"), A], False),
+        ([U, calls("1", "2"), answers("1"), A], False),
+        ([U, calls("1"), answers("1"), U, A], False),
+        ([U, calls("1"), U, A], False),
+        ([answers("1"), A], False),
+    ],
+)
+def test_roles_in_order(messages: list[Message], good: bool) -> None:
+    assert roles_in_order(Turns(messages, [], "")) is good
+
+
+def test_a_worse_answer_follows_what_is_asked() -> None:
+    assert roles_in_order(Turns([U, A], [A], ""))
+    assert not roles_in_order(Turns([U, A], [U], ""))
+    assert ends_with_assistant(Turns([U, A], [A], ""))
+    assert not ends_with_assistant(Turns([U, A], [U], ""))
+    assert not ends_with_assistant(Turns([U, A, U], [], ""))
+    assert not ends_with_assistant(Turns([], [], ""))
