@@ -9,7 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-SYLLABLES = "ba ce di fo gu ha ki lo me nu pa re si to vu wa xe yo zi an el in on ur st tr pl gr sh th".split()
+SYLLABLES = (
+    "ba ce di fo gu ha ki lo me nu pa re si to vu wa xe yo zi an el in on ur st tr pl gr sh th".split()
+)
 SYSTEM = "You are the support desk of an electronics shop. Answer in two or three short sentences."
 COPIES, NEAR_COPIES, EMPTY, CONTACTS = 0.02, 0.02, 0.002, 0.02
 
@@ -36,7 +38,9 @@ def rows(count: int, seed: int = 7) -> Iterator[dict[str, Any]]:
             asked = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(95, 135))
             asked[rng.randrange(len(asked))] = f"order {number}"
             if rng.random() < CONTACTS:
-                asked.append(f"Write to {asked[0]}{number}@example.org or call +49 30 1234{number % 10_000:04}")
+                asked.append(
+                    f"Write to {asked[0]}{number}@example.org or call +49 30 1234{number % 10_000:04}"
+                )
         if len(kept) < 5_000:
             kept.append(asked)
         said = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(90, 120))

@@ -82,7 +82,7 @@ def _rows(
     sources: Sequence[str], settings: Settings, files: FileSystems, bad: list[Guess]
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of all sources; what cannot be read goes to `bad`."""
-    for block in cut(find_sources(tuple(sources), settings, files), lambda name, digest: None):
+    for block in cut(find_sources(tuple(sources), settings, files), (), lambda name, digest: None):
         for item, _ in block.rows():
             if isinstance(item, BadLine):
                 place = f"{block.file}:{item.line}"

@@ -21,8 +21,19 @@ LAYERS = [
     {"state", "tracking"},
     STAGES | {"training"},
     {
-        "airflow", "demo", "testing", "cli", "checking", "doctor", "erasure", "migrate", "pools", "schema",
-        "status", "upkeep",
+        "airflow",
+        "demo",
+        "testing",
+        "cli",
+        "checking",
+        "doctor",
+        "erasure",
+        "migrate",
+        "pools",
+        "schema",
+        "starting",
+        "status",
+        "upkeep",
     },  # fmt: skip
 ]
 HEAVY = {

@@ -128,7 +128,7 @@ def test_every_command_has_help_and_a_version_is_told(
     names = {
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     }
-    wanted = "check cleanup doctor forget migrate serve agent status rollback demo e2e schema version"
+    wanted = "check init cleanup doctor forget migrate serve agent status rollback demo e2e schema version"
     assert names == set(wanted.split())
     assert retune(monkeypatch, "version") == 0
     assert capfd.readouterr().out.strip() == __version__

@@ -176,5 +176,9 @@ def _on_columns(profile: Profile) -> list[dict[str, Any]]:
 
 def _flow(value: Any) -> str:
     """Return a value as YAML in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True, sort_keys=False)
+    # Of the characters that end a line, YAML's writer leaves some bare, and its reader folds them.
+    readable = not any(end in str(value) for end in "\x85\u2028\u2029")
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10**9, allow_unicode=readable, sort_keys=False
+    )
     return text.removesuffix("\n").removesuffix("\n...")

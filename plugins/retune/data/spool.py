@@ -32,12 +32,6 @@ class Segment:
         place, self._end = self._end, self._end + len(line)
         return place, len(line)
 
-    def answers(self, examples: pl.DataFrame) -> Iterator[str]:
-        """Yield what each example answers; a preference both its answers."""
-        return (
-            "\n".join([row.completion, *(turn.text for turn in row.rejected)]) for row in self.read(examples)
-        )
-
     def close(self) -> None:
         """Finish the file."""
         self._file.close()

@@ -27,7 +27,7 @@ class Answer:
 
 
 async def ask_all(
-    conversations: Sequence[list[dict[str, str]]],
+    conversations: Sequence[list[dict[str, object]]],
     *,
     endpoint: EndpointAddress,
     model: str,

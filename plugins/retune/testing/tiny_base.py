@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from retune.artifacts import canonical_json, digest_of_json
-from retune.data.cleaning import clean
-from retune.data.intake import read_sources
-from retune.data.splits import assign_sides
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
+from retune.testing.first_dataset import first_dataset
 from retune.text.conversations import Conversation, Message
 
 STEPS = 200
@@ -59,14 +57,10 @@ CHAT_TEMPLATE = """\
 def training_side(spec: PipelineSpec, settings: Settings) -> list[Conversation]:
     """Return the examples that the pipeline's first dataset will train on.
 
-    A split is a function of rows and seed while nothing was assigned before, so no state is needed.
-
     Raises:
         DataError: The sources cannot be read.
     """
-    rows = clean(read_sources(spec, settings).rows, spec).rows
-    sides = assign_sides(rows, {}, spec.data.split, spec.seed)
-    return [row for row in rows if sides[row.fingerprint] == "train"]
+    return first_dataset(spec, settings).sides["train"]
 
 
 def pretraining_chats(rows: list[Conversation], seed: int) -> Iterator[list[Message]]:

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retune.artifacts import digest_of
-from retune.data import blocks, jsonl
 from retune.data.collect import Collected, collect
 from retune.data.intake import Plan
 from retune.data.requirements import SHOWN_PROBLEMS, flaws

@@ -104,7 +104,13 @@ def test_what_joins_two_sides_is_left_out_and_the_rest_stays() -> None:
     name = [row["fingerprint"] for row in given]
     before = {name[0]: "train", name[1]: "train", name[2]: "held_out"}
     drops = Drops()
-    links = [(name[0], name[3]), (name[1], name[4]), (name[3], name[4]), (name[4], name[5]), (name[5], name[2])]
+    links = [
+        (name[0], name[3]),
+        (name[1], name[4]),
+        (name[3], name[4]),
+        (name[4], name[5]),
+        (name[5], name[2]),
+    ]
     after = split(given, before, links, drops=drops)
     assert (after[name[3]], after[name[4]]) == ("train", "train")
     assert drops.frame["fingerprint"].to_list() == [name[5]]
