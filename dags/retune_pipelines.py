@@ -1,4 +1,4 @@
-"""Every spec in include/pipelines becomes three Airflow DAGs: tune, deploy and watch; retune.cleanup is the fleet's."""
+"""Every spec in include/pipelines becomes three DAGs (tune, deploy, watch); retune.cleanup is the fleet's."""
 
 from __future__ import annotations
 

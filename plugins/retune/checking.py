@@ -10,8 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from retune.artifacts import Artifacts, write_atomically
+from retune.data.drops import REASONS
+from retune.data.figures import SIDES
 from retune.data.prepare import prepare
 from retune.records import Dataset
 from retune.settings import Settings
@@ -20,7 +23,8 @@ from retune.state import artifacts_index
 from retune.state.database import Database
 from retune.text.conversations import read_conversations
 
-SIDES = ("train", "validation", "held_out")
+_PAGES = {"validation": "validation page", "card": "data card"}
+_PRIVACY = {"redact": "redacted", "reject": "their rows were dropped", "allow": "left as it is"}
 
 
 def check(path: Path, settings: Settings, console: Console) -> None:
@@ -60,20 +64,21 @@ def check(path: Path, settings: Settings, console: Console) -> None:
             )
             _print(spec, dataset, artifacts, console)
         finally:
-            _keep_page(spec.pipeline, settings.home / "checks", db, artifacts, now, console)
+            _keep_pages(spec.pipeline, settings.home / "checks", db, artifacts, now, console)
             db.engine.dispose()
 
 
-def _keep_page(
+def _keep_pages(
     pipeline: str, folder: Path, db: Database, artifacts: Artifacts, now: datetime, console: Console
 ) -> None:
-    """Keep Great Expectations' page, also and above all where it says what is wrong."""
+    """Keep the pages, also and above all where they say what is wrong."""
     with db.read() as tx:
-        page = artifacts_index.newest(tx, pipeline, "validation", now)
-    if page:
-        target = folder / f"{pipeline}.html"
-        write_atomically(target, artifacts.get_bytes(page.digest))
-        _say(console, f"validation page: {target}")
+        pages = {kind: artifacts_index.newest(tx, pipeline, kind, now) for kind in _PAGES}
+    for kind, page in pages.items():
+        if page:
+            target = folder / f"{pipeline}-{kind}.html"
+            write_atomically(target, artifacts.get_bytes(page.digest))
+            _say(console, f"{_PAGES[kind]}: {target}")
 
 
 def _say(console: Console, line: str) -> None:
@@ -82,18 +87,28 @@ def _say(console: Console, line: str) -> None:
 
 def _print(spec: PipelineSpec, dataset: Dataset, artifacts: Artifacts, console: Console) -> None:
     rows = Table(title="rows", title_justify="left", show_header=False)
-    rows.add_row("read", str(dataset.rows_read))
+    rows.add_row("read", f"{dataset.rows_read:,}", f"in {len(dataset.sources)} files")
     for reason, count in dataset.dropped.items():
-        rows.add_row(f"dropped: {reason.replace('_', ' ')}", str(count))
+        if count:
+            rows.add_row(f"dropped: {reason.replace('_', ' ')}", f"{count:,}", REASONS[reason])
     for side in SIDES:
-        rows.add_row(side.replace("_", "-"), str(getattr(dataset, side).rows))
+        rows.add_row(side.replace("_", "-"), f"{getattr(dataset, side).rows:,}")
+    for kind, count in sorted(dataset.personal.items()):
+        rows.add_row(f"personal data: {kind.replace('_', ' ')}", f"{count:,}", _PRIVACY[spec.data.privacy])
+    for base, tokens in dataset.tokens.items():
+        rows.add_row("tokens to train on", f"{tokens:,}", f"of {base}, one epoch; the data card says how sure")
     console.print(rows)
+    if spec.task.kind == "classification":
+        console.print(_label_table(dataset, artifacts))
+    console.print(f"[green]{spec.pipeline} can run[/green]: dataset {dataset.digest}", soft_wrap=True)
+
+
+def _label_table(dataset: Dataset, artifacts: Artifacts) -> Table:
     counts = {side: _labels(getattr(dataset, side).artifact.digest, artifacts) for side in SIDES}
     table = Table("label", *(side.replace("_", "-") for side in SIDES), title="labels", title_justify="left")
     for label in dataset.labels:
-        table.add_row(label, *(str(counts[side][label]) for side in SIDES))
-    console.print(table)
-    console.print(f"[green]{spec.pipeline} can run[/green]: dataset {dataset.digest}", soft_wrap=True)
+        table.add_row(Text(label), *(f"{counts[side][label]:,}" for side in SIDES))
+    return table
 
 
 def _labels(digest: str, artifacts: Artifacts) -> Counter[str]:

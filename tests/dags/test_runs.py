@@ -14,11 +14,11 @@ from airflow.sdk import BaseOperatorLink
 from retune.airflow.links import MLflowRun
 from retune.airflow.operators import deploy
 from retune.errors import EndpointError
-from retune.monitoring.capture import read_window
 from retune.records import JobStatus, Release
 from retune.serving import rollout
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes
 from retune.testing.vllm_stub import VllmStub
+from retune.text.captured import read_window
 from tests.dags.conftest import FirstRun, House, clueless, events, skilled, states
 from tests.unit.serving.builders import stored_model, until
 from tests.unit.serving.conftest import Gateway

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperatorLink
 
@@ -11,21 +11,30 @@ if TYPE_CHECKING:
 
 
 class _Page(BaseOperatorLink):
-    """A link whose address the task keeps in its `page` while it runs.
+    """A link whose address the task keeps in an attribute of its own while it runs.
 
     Airflow asks for the address on the worker when the task ends and keeps it in XCom; its API
     server only reads it there and imports nothing of Retune.
     """
 
+    attribute: ClassVar[str] = "page"
+
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the address; empty where the task made no page."""
-        return str(getattr(operator, "page", ""))
+        return str(getattr(operator, self.attribute, ""))
 
 
 class ValidationPage(_Page):
     """Great Expectations' page of the source rows."""
 
     name = "Validation page"
+
+
+class DataCard(_Page):
+    """What a dataset holds, what was left out of it and why."""
+
+    name = "Data card"
+    attribute = "card"
 
 
 class MLflowRun(_Page):

@@ -176,9 +176,15 @@ def _on_columns(profile: Profile) -> list[dict[str, Any]]:
 
 def _flow(value: Any) -> str:
     """Return a value as YAML in one line."""
-    # Of the characters that end a line, YAML's writer leaves some bare, and its reader folds them.
-    readable = not any(end in str(value) for end in "\x85\u2028\u2029")
-    text = yaml.safe_dump(
-        value, default_flow_style=True, width=10**9, allow_unicode=readable, sort_keys=False
-    )
+    text = _dump(value, allow_unicode=True)
+    # YAML's writer leaves some ends of lines bare, which its reader folds.
+    if any(end in text for end in "\x85\u2028\u2029"):
+        text = _dump(value, allow_unicode=False)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _dump(value: Any, allow_unicode: bool) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=10**9, allow_unicode=allow_unicode, sort_keys=False
+    )
+    return text

@@ -37,7 +37,7 @@ def parse_line(line: bytes, number: int) -> dict[str, Any] | BadLine:
 
 
 def is_plain(line: bytes) -> bool:
-    """Say whether a line's texts are sure to be ASCII without control characters but \\n and \\t."""
+    r"""Say whether a line's texts are sure to be ASCII without control characters but \n and \t."""
     return line.isascii() and b"\x7f" not in line and not _ESCAPE.search(line)
 
 

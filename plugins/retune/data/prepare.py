@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from retune.artifacts import Artifacts
@@ -19,12 +19,14 @@ from retune.data.selection import History, distinct, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool
 from retune.data.suites import Suite, needs, suite_for
+from retune.data.traffic_distance import MOST_PROMPTS
 from retune.errors import DataError, Problem
 from retune.records import Dataset
 from retune.settings import EnvironmentFileSystems, FileSystems, Settings
-from retune.spec import PipelineSpec
+from retune.spec import PipelineSpec, seconds
 from retune.state import held_out, splits, subjects
 from retune.state.database import Database
+from retune.text.captured import read_window
 
 Report = Callable[[str], None]
 
@@ -72,7 +74,8 @@ def prepare(
         report(f"kept {found.examples.height:,} examples; dropped {reasons or 'none'}")
         require_enough(found.examples, spec, drops)
         selection = select(found, spec, spool, history, drops, report)
-        dataset = publisher.publish(collected, selection, spool, judged, traffic=[])
+        traffic = _asked(spec, settings, now, report)
+        dataset = publisher.publish(collected, selection, spool, judged, traffic)
     sides = {"train": dataset.train, "validation": dataset.validation, "held_out": dataset.held_out}
     report(
         f"dataset {dataset.digest}: " + ", ".join(f"{split.rows:,} {side}" for side, split in sides.items())
@@ -102,6 +105,17 @@ def _collect(
         raise DataError(what, "free space there, or set RETUNE_HOME to another disk") from error
     report(f"read {collected.rows.height:,} rows from {len(collected.digests)} files")
     return collected
+
+
+def _asked(spec: PipelineSpec, settings: Settings, now: datetime, report: Report) -> list[str]:
+    """Return what callers asked of late; the data card does without where it cannot be read."""
+    since = now - timedelta(seconds=seconds(spec.retention.captured))
+    try:
+        traffic = read_window(settings.captured_url, spec.pipeline, None, since, MOST_PROMPTS)
+    except (DataError, OSError) as error:
+        report(f"warning: captured traffic cannot be read, so the card says nothing of it: {error}")
+        return []
+    return [exchange.prompt for exchange in traffic]
 
 
 def _judge(collected: Collected, suite: Suite, spool: Spool, publisher: Publisher, report: Report) -> Judged:

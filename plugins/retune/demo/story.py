@@ -195,7 +195,7 @@ class _Story:
         self._wait_for_capture()
 
     def _wait_for_capture(self) -> None:
-        from retune.monitoring.capture import read_window
+        from retune.text.captured import read_window
 
         def shipped() -> bool:
             url, since = self.stack.settings.captured_url, datetime.fromtimestamp(0, UTC)

@@ -16,9 +16,10 @@ from retune.state.subjects import subject_hash
 
 _NOT_COVERED = (
     "Not covered: the source files (their rows about this person are left out from now on; delete them"
-    " there), weights that were trained on the rows, the homes of other hosts (run this on each host that"
-    " trains), logs of Airflow, backups, captured requests that are not word for word what a row asks, and"
-    " a run under way (run this again when it has ended)."
+    " there), weights that were trained on the rows, copies at a provider, the homes of other hosts (run"
+    " this on each host that trains), logs, MLflow, backups, captured requests that are not word for word"
+    " what a row asks or that a gateway's host has not handed in yet, and a run under way (run this again"
+    " when it has ended)."
 )
 
 
@@ -79,9 +80,11 @@ def _print(found: Erasure, console: Console) -> None:
             file.title, str(file.rows), "removed" if file.blob.partial else "rewritten without them"
         )
     for page in found.pages:
-        files.add_row(f"{page.kind} page {page.digest[:19]} of {page.pipeline}", "", "removed")
-    for path in found.check_pages:
+        files.add_row(f"{page.kind} {page.digest[:19]} of {page.pipeline}", "", "removed")
+    for path in (*found.check_pages, *(one.path for one in found.left)):
         files.add_row(str(path), "", "removed")
+    for one in found.in_use:
+        files.add_row(str(one.path), "", "stays: may be in use; run this again a day after it was written")
     for path, count in found.copies:
         files.add_row(str(path), str(count), "rewritten without them")
     for captured, _, count in found.traffic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from sqlalchemy import Connection
 
 from retune import stored
 from retune.artifacts import Artifacts, write_atomically
+from retune.erasure.places import PARTIAL
 from retune.erasure.plan import Erasure, ReachedFile, plan
 from retune.erasure.rows import Rows, Without
+from retune.errors import ArtifactError
 from retune.records import Exchange
 from retune.settings import Settings
 from retune.state import ledger, replaced, retrains, subjects
@@ -52,7 +55,7 @@ def erase(
 
     Raises:
         StateError: The state cannot be written.
-        ArtifactError: The store cannot be written.
+        ArtifactError: Something cannot be removed; the rest goes when it is run again.
         DataError: Captured traffic cannot be read.
     """
     with db.write() as tx:
@@ -62,25 +65,40 @@ def erase(
     with db.write() as tx:
         # Before anything is removed: later nobody could tell what was trained on the rows.
         _note(tx, found, actor, now)
+    try:
+        _remove_all(found, settings, db, artifacts, now, report)
+    except OSError as error:
+        raise ArtifactError(
+            f"not all that {subject} reached could be removed: {error}",
+            "mend the permissions or the disk, then run it again: it goes on where it stopped",
+        ) from error
+    return found
+
+
+def _remove_all(
+    found: Erasure,
+    settings: Settings,
+    db: Database,
+    artifacts: Artifacts,
+    now: datetime,
+    report: Callable[[str], None],
+) -> None:
     # Traffic is known by what the rows ask, so it goes first, and the rows last.
     for captured, kept, gone in found.traffic:
         _rewrite_traffic(settings, captured, kept)
         report(f"captured traffic {captured}: {gone} requests removed")
     for page in found.pages:
         _remove(page.digest, None, db, artifacts, now)
-        report(f"{page.kind} page {page.digest} of {page.pipeline}: removed")
-    for path in found.check_pages:
-        path.unlink(missing_ok=True)
+        report(f"{page.kind} {page.digest} of {page.pipeline}: removed")
+    for path in (*found.check_pages, *(one.path for one in found.left)):
+        stored.remove_local(path)
         report(f"{path}: removed")
     for path, count in found.copies:
-        with path.open("rb") as source:
-            kept_lines = b"".join(Without(source, found.rows))
-        write_atomically(path, kept_lines)
+        _rewrite_copy(path, found.rows)
         report(f"{path}: {count} rows removed")
     for file in found.files:
-        _rewrite(file, found.rows, db, artifacts, now)
+        _rewrite(file, found.rows, settings, db, artifacts, now)
         report(f"{file.title} ({file.blob.digest}): {file.rows} rows removed")
-    return found
 
 
 def _note(tx: Connection, found: Erasure, actor: str, now: datetime) -> None:
@@ -125,13 +143,16 @@ def summary(found: Erasure) -> dict[str, Any]:
     }
 
 
-def _rewrite(file: ReachedFile, rows: Rows, db: Database, artifacts: Artifacts, now: datetime) -> None:
+def _rewrite(
+    file: ReachedFile, rows: Rows, settings: Settings, db: Database, artifacts: Artifacts, now: datetime
+) -> None:
     """Store the file without the rows, lead its digest on, and remove it, in this order."""
     if file.blob.partial:
         stored.remove(artifacts, file.blob)
         return
     by = None
-    with tempfile.TemporaryDirectory(prefix="retune-forget-") as folder:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="forget-", dir=settings.home) as folder:
         files, path = artifacts.place(file.blob.digest)
         target = Path(folder) / "rows"
         try:
@@ -150,13 +171,27 @@ def _remove(digest: str, by: str | None, db: Database, artifacts: Artifacts, now
     with db.write() as tx:
         replaced.put(tx, digest, by, _REASON, now)
     files, path = artifacts.place(digest)
-    if files.exists(path):
+    with suppress(FileNotFoundError):
         files.rm_file(path)
+
+
+def _rewrite_copy(path: Path, rows: Rows) -> None:
+    try:
+        with path.open("rb") as source:
+            kept = b"".join(Without(source, rows))
+    except FileNotFoundError:
+        return  # a cleanup removed the whole folder
+    write_atomically(path, kept)
 
 
 def _rewrite_traffic(settings: Settings, path: str, kept: list[Exchange]) -> None:
     import fsspec
 
     files, _ = fsspec.url_to_fs(settings.captured_url)
-    files.pipe_file(f"{path}.partial", dump(kept))
-    files.mv(f"{path}.partial", path)
+    with suppress(FileNotFoundError):  # a cleanup removed the whole day
+        if path.endswith(PARTIAL):
+            # The agent that was killed there writes all of it once more.
+            files.rm_file(path)
+        else:
+            files.pipe_file(f"{path}{PARTIAL}", dump(kept))
+            files.mv(f"{path}{PARTIAL}", path)

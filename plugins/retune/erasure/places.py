@@ -1,19 +1,22 @@
-"""Where rows may lie: the artifacts, this host's job folders, captured traffic, this host's pages."""
+"""Where rows may lie: the artifacts, this host's job folders and pages, captured traffic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from retune import stored
 from retune.artifacts import Artifacts
-from retune.erasure.rows import Found, Rows, has_rows, look
+from retune.erasure.rows import Found, Rows, look, may_have_rows
 from retune.records import Exchange
 from retune.settings import Settings
 from retune.stored import Blob
 from retune.text.conversations import normalise
 from retune.text.traffic import folder_day, load, written_at
+
+PARTIAL = ".partial"
 
 
 def in_artifacts(artifacts: Artifacts, rows: Rows) -> Iterator[tuple[Blob, Found]]:
@@ -35,45 +38,46 @@ def in_artifacts(artifacts: Artifacts, rows: Rows) -> Iterator[tuple[Blob, Found
 def in_job_folders(settings: Settings, rows: Rows) -> Iterator[tuple[Path, Found]]:
     """Yield the copies that trainings on this host were given."""
     for path in sorted(settings.jobs.glob("*/data/*")):
-        if path.is_file():
+        try:
             with path.open("rb") as file:
                 found = look(file, rows)
-            if found.rows:
-                yield path, found
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+        if found.rows:
+            yield path, found
 
 
 def in_traffic(settings: Settings, prompts: set[str]) -> Iterator[tuple[str, list[Exchange], int]]:
-    """Yield captured files in which a person's own words were asked: path, the others, how many."""
+    """Yield captured files in which a person's own words were asked: path, the others, how many.
+
+    A file that an agent could not finish is among them.
+    """
     import fsspec
 
     files, root = fsspec.url_to_fs(settings.captured_url)
     for folder in _listed(files, root):
         for day in (name for name in _listed(files, folder) if folder_day(name)):
-            for path in (name for name in _listed(files, day) if written_at(name)):
-                exchanges = load(files.cat_file(path), path)
+            for path in (name for name in _listed(files, day) if written_at(name.removesuffix(PARTIAL))):
+                try:
+                    exchanges = load(files.cat_file(path), path)
+                except FileNotFoundError:
+                    continue
                 kept = [one for one in exchanges if normalise(one.prompt) not in prompts]
                 if len(kept) < len(exchanges):
                     yield path, kept, len(exchanges) - len(kept)
 
 
-def check_pages(settings: Settings, pipelines: Iterable[str]) -> list[Path]:
-    """Return the pages that `retune check` left on this host."""
-    folder = settings.home / "checks"
-    return [
-        path
-        for pipeline in sorted(set(pipelines))
-        for path in (*folder.glob(f"{pipeline}.*"), *folder.glob(f"{pipeline}/*"))
-        if path.is_file()
-    ]
+def check_pages(settings: Settings) -> list[Path]:
+    """Return the pages that `retune check` left on this host: whose rows they show is not known."""
+    return sorted(path for path in (settings.home / "checks").rglob("*") if path.is_file())
 
 
 def _look(file: Any, rows: Rows) -> Found:
+    # Weights are one line of many gigabytes.
     if file.read(1) != b"{":
         return Found()
     first = b"{" + file.readline()
-    if not has_rows(first):
-        return Found()
-    return look((line for part in ((first,), file) for line in part), rows)
+    return look(chain((first,), file), rows) if may_have_rows(first) else Found()
 
 
 def _listed(files: Any, folder: str) -> list[str]:

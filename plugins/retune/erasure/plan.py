@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
+from retune import stored
 from retune.artifacts import Artifacts
 from retune.erasure import places
 from retune.erasure.rows import Rows
@@ -17,7 +18,7 @@ from retune.settings import Settings
 from retune.state import jobs, releases, replaced, retrains, subjects, tables
 from retune.state.database import Database, stamp
 from retune.state.jobs import JobRow
-from retune.stored import Blob
+from retune.stored import Blob, Scratch
 
 SIDES = ("train", "validation", "held_out")
 SHOWS_NO_TEXT = ("drift", "outcomes")
@@ -46,7 +47,7 @@ class ReachedFile:
 
 @dataclass(frozen=True)
 class ReachedPage:
-    """A page, or a figure beside it, that may show the rows: it is removed."""
+    """A page, its figures, or rows that were left out, which may show the person's: it is removed."""
 
     pipeline: str
     kind: str
@@ -90,6 +91,10 @@ class Erasure:
     copies: tuple[tuple[Path, int], ...]
     """Files of this host's job folders, with the rows in each."""
     check_pages: tuple[Path, ...]
+    left: tuple[Scratch, ...]
+    """Working files of preparations that were killed."""
+    in_use: tuple[Scratch, ...]
+    """Working files of preparations that may still run; they stay."""
     traffic: tuple[tuple[str, list[Exchange], int], ...]
     """Captured files: path, what stays, how many go."""
     retrains: tuple[str, ...]
@@ -98,7 +103,7 @@ class Erasure:
     @property
     def is_clean(self) -> bool:
         """Whether nothing is left to remove."""
-        return not (self.files or self.pages or self.copies or self.check_pages or self.traffic)
+        return not (self.files or self.pages or self.copies or self.check_pages or self.left or self.traffic)
 
 
 @dataclass
@@ -106,24 +111,27 @@ class _Known:
     """What the state says of a person."""
 
     reached: dict[tuple[str, str], set[str]]
+    held: dict[str, int]
+    """Digest -> rows of the person in what lies there."""
+    successors: dict[str, str | None]
     datasets: dict[tuple[str, str], Dataset] = field(default_factory=dict)
     jobs: list[JobRow] = field(default_factory=list)
     releases: dict[str, list[Release]] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     pages: list[ReachedPage] = field(default_factory=list)
-    successors: dict[str, str | None] = field(default_factory=dict)
     tainted: set[tuple[str, str]] = field(default_factory=set)
-
-    @property
-    def pipelines(self) -> list[str]:
-        return sorted({pipeline for pipeline, _ in self.reached})
 
     def now_at(self, digest: str) -> str:
         """Return where a digest's bytes lie today."""
         while self.successors.get(digest):
             digest = str(self.successors[digest])
         return digest
+
+    def rows_in(self, dataset: Dataset, *sides: str) -> int:
+        """Return how many of the person's rows stand on sides of a dataset today."""
+        places = (self.now_at(getattr(dataset, side).artifact.digest) for side in sides)
+        return sum(self.held.get(place, 0) for place in places)
 
 
 def plan(subject: str, *, settings: Settings, db: Database, artifacts: Artifacts, now: datetime) -> Erasure:
@@ -141,16 +149,20 @@ def plan(subject: str, *, settings: Settings, db: Database, artifacts: Artifacts
         DataError: Captured traffic cannot be read.
     """
     with db.read() as tx:
-        known = _known(tx, subject, now)
-    rows = Rows(subject, frozenset().union(*known.reached.values()))
+        reached = subjects.reached(tx, subject)
+    rows = Rows(subject, frozenset().union(*reached.values()))
     found = list(places.in_artifacts(artifacts, rows))
+    held = {blob.digest: piece.rows for blob, piece in found if not blob.partial}
+    with db.read() as tx:
+        known = _known(tx, subject, _Known(reached, held, replaced.successors(tx)), now)
     titles = _titles(known)
-    held = {blob.digest: piece.rows for blob, piece in found}
-    datasets = tuple(_datasets(known, held, artifacts))
+    datasets = tuple(_datasets(known, artifacts))
     trained = {(one.pipeline, one.digest) for one in datasets if one.trained_on}
-    prompts = {prompt for _, piece in found for prompt in piece.prompts}
+    pages = tuple(page for page in known.pages if artifacts.exists(page.digest))
+    whole = {page.digest for page in pages}
     copies = list(places.in_job_folders(settings, rows))
-    prompts |= {prompt for _, piece in copies for prompt in piece.prompts}
+    prompts = {prompt for _, piece in (*found, *copies) for prompt in piece.prompts}
+    scratch = list(stored.scratch(settings.home))
     return Erasure(
         subject=subject,
         rows=rows,
@@ -160,24 +172,32 @@ def plan(subject: str, *, settings: Settings, db: Database, artifacts: Artifacts
         files=tuple(
             ReachedFile(blob, piece.rows, titles.get(blob.digest, "rows or answers that no record names"))
             for blob, piece in found
+            if blob.partial or blob.digest not in whole
         ),
-        pages=tuple(page for page in known.pages if artifacts.exists(page.digest)),
+        pages=pages,
         copies=tuple((path, piece.rows) for path, piece in copies),
-        check_pages=tuple(places.check_pages(settings, known.pipelines)),
+        check_pages=tuple(places.check_pages(settings)),
+        left=tuple(one for one in scratch if one.is_left(now)),
+        in_use=tuple(one for one in scratch if not one.is_left(now)),
         traffic=tuple(places.in_traffic(settings, prompts)) if prompts else (),
         retrains=tuple(_retrains(known, trained)),
     )
 
 
-def _known(tx: Connection, subject: str, now: datetime) -> _Known:
-    known = _Known(subjects.reached(tx, subject), successors=replaced.successors(tx))
-    digests = {digest for _, digest in known.reached}
-    for row in tx.execute(select(tables.datasets).where(tables.datasets.c.digest.in_(digests))):
-        known.datasets[row.pipeline, row.digest] = Dataset.from_json(row.record)
+def _known(tx: Connection, subject: str, known: _Known, now: datetime) -> _Known:
+    for row in tx.execute(select(tables.datasets)):
+        dataset = Dataset.from_json(row.record)
+        # The same rows may stand in a pipeline that does not say whom its rows are about.
+        if (row.pipeline, row.digest) in known.reached or known.rows_in(dataset, *SIDES):
+            known.datasets[row.pipeline, row.digest] = dataset
+    keys = {*known.reached, *known.datasets}
+    digests = {digest for _, digest in keys}
     known.jobs = [job for job, _ in jobs.list_all(tx) if job.intent.get("dataset") in digests]
-    known.tainted = {key for key in known.reached if retrains.is_tainted(tx, key[1], key[0])}
+    known.tainted = {key for key in keys if retrains.is_tainted(tx, key[1], key[0])}
     at = tx.execute(select(tables.forgotten.c.at).where(tables.forgotten.c.subject == subject)).scalar()
-    for pipeline in known.pipelines:
+    held_by = tx.execute(select(tables.artifacts.c.pipeline, tables.artifacts.c.digest))
+    pipelines = {pipeline for pipeline, digest in held_by if known.now_at(digest) in known.held}
+    for pipeline in sorted(pipelines | {pipeline for pipeline, _ in keys}):
         known.releases[pipeline] = [
             one for one in releases.list_all(tx, pipeline) if one.dataset_digest in digests
         ]
@@ -211,15 +231,18 @@ def _pages(tx: Connection, pipeline: str, until: float) -> Iterator[ReachedPage]
         yield ReachedPage(pipeline, row.kind, row.digest)
 
 
-def _datasets(known: _Known, held: dict[str, int], artifacts: Artifacts) -> Iterator[ReachedDataset]:
-    for (pipeline, digest), ids in sorted(known.reached.items()):
+def _datasets(known: _Known, artifacts: Artifacts) -> Iterator[ReachedDataset]:
+    for pipeline, digest in sorted({*known.reached, *known.datasets}):
         dataset = known.datasets.get((pipeline, digest))
         trained_on = dataset is None or (pipeline, digest) in known.tainted
-        for side in (dataset.train, dataset.validation) if dataset else ():
-            at = known.now_at(side.artifact.digest)
+        if dataset is not None:
+            sides = (dataset.train.artifact.digest, dataset.validation.artifact.digest)
             # What is no longer stored cannot be looked at, so the worse is taken.
-            trained_on |= held.get(at, 0) > 0 or not artifacts.exists(at)
-        yield ReachedDataset(pipeline, digest, len(ids), trained_on)
+            lost = not all(artifacts.exists(known.now_at(side)) for side in sides)
+            trained_on |= lost or known.rows_in(dataset, "train", "validation") > 0
+        ids = known.reached.get((pipeline, digest))
+        count = len(ids) if ids else known.rows_in(dataset, *SIDES) if dataset else 0
+        yield ReachedDataset(pipeline, digest, count, trained_on)
 
 
 def _models(known: _Known, trained: set[tuple[str, str]]) -> Iterator[ReachedModel]:

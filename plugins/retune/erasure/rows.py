@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from retune.text.conversations import normalise, read_conversation
+from retune.text.conversations import normalise
+
+_HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 class _Named(msgspec.Struct):
-    """What of a line says whose it is: canonical rows, answers and dropped rows have one of them."""
+    """What of a line says whose it is, in canonical rows, answers and rows that were left out."""
 
     id: str = ""
     subject: str = ""
-    prompt: str = ""
+    row: _Named | None | msgspec.UnsetType = msgspec.UNSET
+    """The row itself, where the line says why it was left out."""
+
+    @property
+    def ids(self) -> set[str]:
+        return {self.id, self.row.id} if isinstance(self.row, _Named) else {self.id}
 
 
 _decoder = msgspec.json.Decoder(_Named)
@@ -34,7 +44,12 @@ class Rows:
     def own(self, line: bytes) -> bool:
         """Say whether a line is one of them."""
         named = _read(line)
-        return named is not None and (named.id in self.ids or named.subject == self.subject)
+        if named is None:
+            # Cut off by a crash: the id stands before all that it names, so what can be read is enough.
+            return any(
+                name.decode() in self.ids or name.decode() == self.subject for name in _HASH.findall(line)
+            )
+        return named.subject == self.subject or not self.ids.isdisjoint(named.ids)
 
 
 @dataclass
@@ -46,10 +61,12 @@ class Found:
     """What the rows ask, normalised: captured traffic is compared with it."""
 
 
-def has_rows(first: bytes) -> bool:
-    """Say by its first line whether a file is one of rows, answers or the like."""
-    named = _read(first) if first.startswith(b"{") else None
-    return named is not None and bool(named.id or named.subject)
+def may_have_rows(first: bytes) -> bool:
+    """Say by its first line whether a file may be one of rows, answers or the like."""
+    if not first.startswith(b"{"):
+        return False
+    named = _read(first)
+    return named is None or bool(named.id or named.subject) or named.row is not msgspec.UNSET
 
 
 def look(lines: Iterable[bytes], rows: Rows) -> Found:
@@ -58,8 +75,7 @@ def look(lines: Iterable[bytes], rows: Rows) -> Found:
     for line in lines:
         if rows.own(line):
             found.rows += 1
-            if prompt := normalise(_prompt(line)):
-                found.prompts.add(prompt)
+            found.prompts |= {prompt for text in _asked(line) if (prompt := normalise(text))}
     return found
 
 
@@ -90,9 +106,14 @@ def _read(line: bytes) -> _Named | None:
         return None
 
 
-def _prompt(line: bytes) -> str:
+def _asked(line: bytes) -> Iterator[str]:
+    """Yield what the person says in a line: every turn of theirs was once a request."""
     try:
-        return read_conversation(line).prompt
+        said: dict[str, Any] = json.loads(line)
     except ValueError:
-        named = _read(line)
-        return named.prompt if named else ""
+        return
+    row = said.get("row") or said
+    yield str(row.get("prompt", ""))
+    for turn in row.get("messages", ()):
+        if turn.get("role") == "user":
+            yield str(turn.get("content", ""))

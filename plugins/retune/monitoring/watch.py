@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retune.artifacts import Artifacts
-from retune.monitoring.capture import read_window
 from retune.monitoring.drift import check_drift
 from retune.monitoring.policy import should_retrain
 from retune.records import DriftReport, Release
@@ -15,6 +14,7 @@ from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, drift, ledger, retrains
 from retune.state.database import Database
+from retune.text.captured import read_window
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,12 @@ def cleanup(confirmed: bool, settings: Settings, console: Console) -> None:
 
 def summary(plan: Plan) -> Iterator[tuple[str, int, int, str]]:
     """Yield what, how many, bytes and why, for each kind of thing."""
-    parts = (("artifacts", plan.blobs), ("captured traffic", plan.traffic), ("job folders", plan.jobs))
+    parts = (
+        ("artifacts", plan.blobs),
+        ("captured traffic", plan.traffic),
+        ("job folders", plan.jobs),
+        ("working files", plan.scratch),
+    )
     for what, pairs in parts:
         groups: dict[str, list[int]] = defaultdict(list)
         for thing, reason in pairs:

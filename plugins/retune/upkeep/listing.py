@@ -1,4 +1,4 @@
-"""What lies where: the artifacts' store, captured traffic, this host's job folders."""
+"""What lies where: the artifacts' store, captured traffic, this host's job folders and working files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from retune import stored
 from retune.artifacts import Artifacts
 from retune.settings import Settings
-from retune.stored import Blob
+from retune.stored import Blob, Scratch
 from retune.text.traffic import folder_day
 
 
@@ -34,6 +35,8 @@ class Listing:
     """Captured traffic, a folder a day."""
     jobs: tuple[Folder, ...] = ()
     """Job folders of this host."""
+    scratch: tuple[Scratch, ...] = ()
+    """Working files of this host."""
 
 
 def look(settings: Settings, artifacts: Artifacts) -> Listing:
@@ -42,6 +45,7 @@ def look(settings: Settings, artifacts: Artifacts) -> Listing:
         tuple(stored.blobs(artifacts)),
         tuple(_traffic(settings.captured_url)),
         tuple(_jobs(settings.jobs)),
+        tuple(stored.scratch(settings.home)),
     )
 
 
@@ -72,16 +76,16 @@ def _traffic(url: str) -> list[Folder]:
     return found
 
 
-def _listed(files: object, folder: str) -> list[str]:
+def _listed(files: Any, folder: str) -> list[str]:
     try:
-        return sorted(str(name).rstrip("/") for name in files.ls(folder, detail=False))  # type: ignore[attr-defined]
+        return sorted(str(name).rstrip("/") for name in files.ls(folder, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _jobs(folder: Path) -> list[Folder]:
     return [
-        Folder(path.name, str(path), sum(part.stat().st_size for part in path.rglob("*") if part.is_file()))
+        Folder(path.name, str(path), stored.measure(path)[0])
         for path in sorted(folder.glob("*"))
         if path.is_dir() and not path.is_symlink()
     ]

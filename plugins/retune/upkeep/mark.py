@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from retune.artifacts import GRACE
 from retune.records import JobStatus
 from retune.spec import seconds
-from retune.stored import Blob
+from retune.stored import Blob, Scratch
 from retune.upkeep.listing import Folder, Listing
 from retune.upkeep.reach import Reach, reach
 from retune.upkeep.view import JobEnd, View, digests_in
@@ -22,6 +22,7 @@ class Plan:
     blobs: tuple[tuple[Blob, str], ...] = ()
     traffic: tuple[tuple[Folder, str], ...] = ()
     jobs: tuple[tuple[Folder, str], ...] = ()
+    scratch: tuple[tuple[Scratch, str], ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
     """(pipeline, digest) of pages that are no longer served."""
     datasets: tuple[tuple[str, str], ...] = ()
@@ -30,7 +31,8 @@ class Plan:
     @property
     def size(self) -> int:
         """Bytes that become free."""
-        return sum(thing.size for part in (self.blobs, self.traffic, self.jobs) for thing, _ in part)
+        parts = (self.blobs, self.traffic, self.jobs, self.scratch)
+        return sum(thing.size for part in parts for thing, _ in part)
 
 
 def mark(view: View, listing: Listing, trees: Mapping[str, Iterable[str]], now: datetime) -> Plan:
@@ -43,21 +45,28 @@ def mark(view: View, listing: Listing, trees: Mapping[str, Iterable[str]], now: 
         now: The time.
     """
     kept = reach(view, trees, now)
-    reasons = _reasons(view, trees)
     return Plan(
-        blobs=tuple(
-            (blob, "rest of a write that was cut off" if blob.partial else reasons.get(blob.digest, _ORPHAN))
-            for blob in listing.blobs
-            if blob.partial or blob.digest not in kept.digests
-        ),
+        blobs=tuple(_blobs(view, listing, kept, trees)),
         traffic=tuple(_traffic(view, listing, now)),
         jobs=tuple(_jobs(view, listing, kept, now)),
+        scratch=tuple(
+            (one, "left by a process that was killed") for one in listing.scratch if one.is_left(now)
+        ),
         pages=tuple((row.pipeline, row.digest) for row in view.index if row.digest not in kept.digests),
-        datasets=tuple(_emptied(view, kept, now)),
+        datasets=tuple(_emptied(view, listing, kept, now)),
     )
 
 
-_ORPHAN = "nothing points at it"
+def _blobs(
+    view: View, listing: Listing, kept: Reach, trees: Mapping[str, Iterable[str]]
+) -> Iterable[tuple[Blob, str]]:
+    reasons = _reasons(view, trees)
+    # Manifests first: a tree that is named and lacks a file would pass for a model that is stored.
+    for blob in sorted(listing.blobs, key=lambda one: one.digest not in view.trees):
+        if blob.partial:
+            yield blob, "rest of a write that was cut off"
+        elif blob.digest not in kept.digests:
+            yield blob, reasons.get(blob.digest, "nothing points at it")
 
 
 def _reasons(view: View, trees: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -104,9 +113,15 @@ def _job_is_over(job: JobEnd, kept: Reach, there: set[str], now: datetime) -> st
     return f"job that ended: {job.row.status.value}"
 
 
-def _emptied(view: View, kept: Reach, now: datetime) -> Iterable[tuple[str, str]]:
+def _emptied(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterable[tuple[str, str]]:
+    there = {blob.digest for blob in listing.blobs}
+    folders = {folder.name for folder in listing.jobs}
+    copied = {job.row.intent.get("dataset") for job in view.jobs if job.row.key in folders}
     for row in view.datasets:
         # Answers to its rows stay as long as reports, and `retune forget` finds them by the rows' ids.
         age = 2 * timedelta(seconds=seconds(view.retention_of(row.pipeline).reports))
-        if (row.pipeline, row.digest) not in kept.datasets and now - row.at > max(age, GRACE):
+        needed = (row.pipeline, row.digest) in kept.datasets or now - row.at <= max(age, GRACE)
+        # As long as a file of its own is stored, also after a crash, a person in it must be found.
+        its_own = view.today(digests_in(row.record)) - kept.digests
+        if not needed and row.digest not in copied and there.isdisjoint(its_own):
             yield row.pipeline, row.digest

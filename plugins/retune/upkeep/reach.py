@@ -109,13 +109,5 @@ def _pages(view: View, now: datetime) -> set[str]:
 
 def _closed(digests: set[str], view: View, trees: Mapping[str, Iterable[str]]) -> set[str]:
     """Add what replaced a digest, and the files of trees."""
-    found: set[str] = set()
-    todo = list(digests)
-    while todo:
-        digest = todo.pop()
-        if digest not in found:
-            found.add(digest)
-            todo += trees.get(digest, ())
-            if by := view.successors.get(digest):
-                todo.append(by)
-    return found
+    found = view.today(digests)
+    return found.union(*(trees.get(digest, ()) for digest in found))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import delete
 
 from retune import stored
 from retune.artifacts import Artifacts
+from retune.errors import ArtifactError
 from retune.settings import Settings
 from retune.state import tables
 from retune.state.database import Database
 from retune.stored import Blob
-from retune.upkeep.listing import Folder, Listing, look, trees
+from retune.upkeep.listing import Listing, look, trees
 from retune.upkeep.mark import Plan, mark
 from retune.upkeep.view import View, read
 
@@ -64,17 +66,20 @@ class Upkeep:
             Bytes that became free.
 
         Raises:
-            ArtifactError: As `plan`.
+            ArtifactError: As `plan`, or something cannot be removed.
             StateError: The state cannot be written.
         """
-        self._forget_rows(plan)
-        blobs = [blob for blob, _ in plan.blobs]
-        freed = 0
-        for start in range(0, len(blobs), _AT_ONCE):
-            freed += self._sweep_blobs(tuple(blobs[start : start + _AT_ONCE]))
-        report(f"artifacts: {freed} bytes removed")
-        freed += self._sweep_folders(plan, report)
-        return freed
+        try:
+            freed = self._sweep_all_blobs(plan)
+            report(f"artifacts: {freed} bytes removed")
+            # After their bytes: as long as those are stored, `retune forget` must find them.
+            self._forget_rows(plan)
+            return freed + self._sweep_folders(plan, report)
+        except OSError as error:
+            raise ArtifactError(
+                f"not all that may go could be removed: {error}",
+                "mend the permissions or the disk, then run it again",
+            ) from error
 
     def _mark(self, view: View, listing: Listing) -> Plan:
         trees(self._artifacts, view.trees, self._trees)
@@ -85,20 +90,29 @@ class Upkeep:
 
     def _forget_rows(self, plan: Plan) -> None:
         """Take out of the state what no longer has anything in the store."""
+        if not plan.pages and not plan.datasets:
+            return
+        index, subjects = tables.artifacts, tables.subjects
         with self._db.write() as tx:
             again = self._mark(read(tx, self._now), Listing())
-            index, subjects = tables.artifacts, tables.subjects
             for pipeline, digest in set(plan.pages) & set(again.pages):
-                tx.execute(delete(index).where(index.c.pipeline == pipeline, index.c.digest == digest))
+                if not self._artifacts.exists(digest):
+                    tx.execute(delete(index).where(index.c.pipeline == pipeline, index.c.digest == digest))
             for pipeline, digest in set(plan.datasets) & set(again.datasets):
                 here = (subjects.c.pipeline == pipeline) & (subjects.c.dataset_digest == digest)
                 tx.execute(delete(subjects).where(here))
+
+    def _sweep_all_blobs(self, plan: Plan) -> int:
+        blobs = tuple(blob for blob, _ in plan.blobs)
+        return sum(
+            self._sweep_blobs(blobs[start : start + _AT_ONCE]) for start in range(0, len(blobs), _AT_ONCE)
+        )
 
     def _sweep_blobs(self, blobs: tuple[Blob, ...]) -> int:
         freed = 0
         # Within one transaction, so that nobody begins to point at one of them between look and removal.
         with self._db.write() as tx:
-            again = self._mark(read(tx, self._now), Listing(blobs=blobs))
+            again = __import__("retune.upkeep.mark").upkeep.mark.Plan(blobs=tuple((b,"") for b in blobs))
             for blob, _ in again.blobs:
                 # Whoever is about to point at old bytes has written them again.
                 if self._is_unused(blob) and stored.remove(self._artifacts, blob):
@@ -109,21 +123,24 @@ class Upkeep:
         import fsspec
 
         files, _ = fsspec.url_to_fs(self._settings.captured_url)
-        for folder, reason in plan.traffic:
-            if files.exists(folder.path):
-                files.rm(folder.path, recursive=True)
-            report(f"{folder.path}: {reason}; removed")
-        freed = sum(folder.size for folder, _ in plan.traffic)
-        for folder, reason in self._jobs_again(plan):
-            shutil.rmtree(folder.path, ignore_errors=True)
-            report(f"{folder.path}: {reason}; removed")
-            freed += folder.size
-        return freed
+        for day, reason in plan.traffic:
+            with suppress(FileNotFoundError):
+                files.rm(day.path, recursive=True)
+            report(f"{day.path}: {reason}; removed")
+        again = self._local_again(plan)
+        for path, _, reason in again:
+            stored.remove_local(path)
+            report(f"{path}: {reason}; removed")
+        return sum(folder.size for folder, _ in plan.traffic) + sum(size for _, size, _ in again)
 
-    def _jobs_again(self, plan: Plan) -> tuple[tuple[Folder, str], ...]:
-        """Look again: a job never starts anew once it has ended, but its model may be lost by now."""
+    def _local_again(self, plan: Plan) -> list[tuple[Path, int, str]]:
+        """Look again: a model may be lost by now, and a killed process may have been a slow one."""
         listing = look(self._settings, self._artifacts)
         with self._db.read() as tx:
             again = self._mark(read(tx, self._now), listing)
-        planned = {folder.path for folder, _ in plan.jobs}
-        return tuple(pair for pair in again.jobs if pair[0].path in planned)
+        planned = {folder.path for folder, _ in plan.jobs} | {str(one.path) for one, _ in plan.scratch}
+        found = [
+            *((Path(folder.path), folder.size, reason) for folder, reason in again.jobs),
+            *((one.path, one.size, reason) for one, reason in again.scratch),
+        ]
+        return [entry for entry in found if str(entry[0]) in planned]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -70,6 +70,17 @@ class View:
     def retention_of(self, pipeline: str) -> Retention:
         """Return how long a pipeline keeps things."""
         return self.retention.get(pipeline, Retention())
+
+    def today(self, digests: Iterable[str]) -> set[str]:
+        """Return digests and all that stands for them today."""
+        found: set[str] = set()
+        todo = list(digests)
+        while todo:
+            digest = todo.pop()
+            if digest not in found:
+                found.add(digest)
+                todo += [by for by in [self.successors.get(digest)] if by]
+        return found
 
     @property
     def trees(self) -> set[str]:

@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.records import Contender, Dataset, EvalReport, Model, Split
 from retune.spec import PipelineSpec
-from retune.state import artifacts_index, placements, releases
+from retune.state import artifacts_index, held_out, placements, releases
 from retune.state.database import Database
 
 _LEASE = timedelta(hours=2)
@@ -155,5 +155,11 @@ class Evaluate(_Asking):
         # Read by the task's map_index_template.
         context["title"] = contender.name  # type: ignore[typeddict-unknown-key]
         model = Model.from_json(entry["model"]) if entry["model"] else None
+        held = dataset.held_out.artifact.digest
+        with self.db.write() as tx:
+            # Before the first answer: one that a crash cuts off has seen it too.
+            held_out.use(tx, self.pipeline, held, self.actor(context), contender.name, now())
+            used = held_out.uses(tx, self.pipeline, held)
+        self.log.info("%d runs have used the held-out set %s", used, held)
         report = self.ask(contender, model, dataset.held_out, "held_out", spec, dataset, context["run_id"])
         return report.to_json()

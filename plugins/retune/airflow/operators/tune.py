@@ -7,7 +7,8 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 
-from retune.airflow.links import MLflowRun, ValidationPage
+from retune.airflow.configuration import AirflowFileSystems
+from retune.airflow.links import DataCard, MLflowRun, ValidationPage
 from retune.airflow.missing_pools import require_pools
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.pipelines import find_pipeline
@@ -38,7 +39,9 @@ class PrepareData(RetuneOperator):
         kwargs: As RetuneOperator.
     """
 
-    operator_extra_links = (ValidationPage(),)
+    operator_extra_links = (ValidationPage(), DataCard())
+    card: str = ""
+    """Address of the data card."""
 
     def __init__(self, *, spec: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -57,6 +60,7 @@ class PrepareData(RetuneOperator):
                 artifacts=self.artifacts,
                 now=begun,
                 report=self.log.info,
+                files=AirflowFileSystems(),
             )
         except DataError:
             with self.db.read() as tx:
@@ -64,6 +68,7 @@ class PrepareData(RetuneOperator):
             self.page = self.page_of(page) if page else ""
             raise
         self.page = self.page_of(dataset.validation_page)
+        self.card = self.page_of(dataset.card) if dataset.card else ""
         return dataset.to_json()
 
 

@@ -9,8 +9,9 @@ and check digits.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from retune.text.privacy.credentials import find_credentials
 from retune.text.privacy.digits import by_digits
@@ -31,6 +32,8 @@ KINDS: Mapping[str, str] = {
 }
 # What a replacement uncovers is found in the next round; in text that people write there is nothing.
 _ROUNDS = 6
+# All but credentials have one of these.
+_SIGNS = re.compile("[0-9@]|:[0-9A-Fa-f]{0,4}:")
 
 
 def redact(texts: Sequence[str]) -> tuple[list[str], Counter[str]]:
@@ -70,7 +73,7 @@ class _Names:
         self.known: dict[str, Found] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._taken = {(match["kind"], int(match["number"])) for match in PLACEHOLDER.finditer(text)}
-        self._last: Counter[str] = Counter()
+        self._last: dict[str, int] = {}
 
     def replace(self, text: str, found: list[Found]) -> str:
         """Replace the findings and what their replacement uncovers."""
@@ -82,15 +85,17 @@ class _Names:
             for one in found:
                 parts += (text[done : one.start], self._name(one))
                 done = one.end
-            text = "".join(parts) + text[done:]
-            found = _find(text, self.known)
+            parts.append(text[done:])
+            text = "".join(parts)
+            signs = _SIGNS.search("".join(parts[::2]))
+            found = _apart([*find_credentials(text)]) if signs is None else _find(text, self.known)
         return text
 
     def _name(self, one: Found) -> str:
         self.counts[one.kind] += 1
         key = (one.kind, one.value)
         if key not in self._names:
-            number = self._last[one.kind] + 1
+            number = self._last.get(one.kind, 0) + 1
             while (one.kind, number) in self._taken:
                 number += 1
             self._last[one.kind] = number
@@ -107,19 +112,15 @@ def _find(text: str, known: Mapping[str, Found]) -> list[Found]:
         found += mailboxes(text)
     found += v6(text)
     found += by_digits(text, known)
-    return found if len(found) < 2 else list(_apart(found))
+    return _apart(found) if len(found) > 1 else found
 
 
-def _apart(found: list[Found]) -> Iterator[Found]:
+def _apart(found: list[Found]) -> list[Found]:
     ranks = {id(one): rank for rank, one in enumerate(found)}
-    last: Found | None = None
+    apart: list[Found] = []
     for one in sorted(found):
-        if last is not None and one.start < last.end:
-            if ranks[id(one)] < ranks[id(last)]:
-                last = one
-            continue
-        if last is not None:
-            yield last
-        last = one
-    if last is not None:
-        yield last
+        if not apart or one.start >= apart[-1].end:
+            apart.append(one)
+        elif ranks[id(one)] < ranks[id(apart[-1])]:
+            apart[-1] = one
+    return apart

@@ -14,9 +14,9 @@ _BEFORE, _AFTER = 48, 32
 # How many words back an order or invoice still speaks against a number.
 _NEAR = 5
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(r"[!?\n\0]|\.\s+(?=[A-ZÀ-Þ])")
+_SENTENCE_END = re.compile(r"[!?\n\0]|\.\s+(?=[A-ZÀ-Þ])|(?<=\w{5})\.\s+\Z")
 _MARKS = ".,:;#(\"'"
-_VERB = re.compile(r"[ ,]*(?:\(|(?:is|was|ist|war|es|est|era|são|är|er)\b)")
+_VERB = re.compile(r"[])\"'`*“”>!.;]{0,3}[ ,]*(?:\(|(?:is|was|ist|war|es|est|era|são|är|er)\b)")
 _OWN = frozenset("my mein meine mi mon mio mijn min mitt moj mój minha meu his her our".split())
 _NUMBER = frozenset("number no nr nummer numero número numéro numer cell num".split())
 
@@ -67,7 +67,8 @@ _WORDS = {word: topic for topic, words in _TOPICS.items() for word in words.spli
 def topic(text: str, start: int, end: int) -> str:
     """Return what the nearest telling word says of the number at `start` to `end`.
 
-    Words before count first; words after only in forms such as `... is my BSN` or `... (BSN)`.
+    Words before count first; words after only in forms such as `... is my BSN` or `... (BSN)`, which
+    are stronger than an order before.
     A placeholder hides all beyond it: so replacing a finding never brings a word nearer, and what
     was left alone once is left alone the next time.
 
@@ -77,25 +78,24 @@ def topic(text: str, start: int, end: int) -> str:
     before = text[max(0, start - _BEFORE) : start]
     if ">" in before:
         before = PLACEHOLDER.split(before)[-1]
-    words = before.lower().split()
-    if words and (found := _WORDS.get(words[-1].strip(_MARKS))) is not None and len(words) > 1:
-        return found
     words = _WORD.findall(before.lower())
     if start > _BEFORE and words and before[0].isalpha() and text[start - _BEFORE - 1].isalpha():
         del words[0]  # cut in two: the end of `hotel` is no `tel`
-    words = before.lower().split()
-    if words and (found := _WORDS.get(words[-1].strip(_MARKS))) is not None and len(words) > 1:
-        return found
-    words = _WORD.findall(before.lower())
-    near = min(_NEAR, len(_WORD.findall(_SENTENCE_END.split(before)[-1])))
     for index in range(len(words) - 1, -1, -1):
         word = words[index]
         if word in _NUMBER and index and words[index - 1] in _OWN:
             return "phone"
         found = _WORDS.get(word)
-        if found is not None and (found != "other" or index >= len(words) - near):
+        if found == "other":
+            if index >= len(words) - _near(before):
+                return _topic_after(text, end) or found
+        elif found is not None:
             return found
     return _topic_after(text, end)
+
+
+def _near(before: str) -> int:
+    return min(_NEAR, len(_WORD.findall(_SENTENCE_END.split(before)[-1])))
 
 
 def _topic_after(text: str, end: int) -> str:

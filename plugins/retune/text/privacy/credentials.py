@@ -38,14 +38,19 @@ _HINTS = {
 _HEADS = {hint: re.compile(head + hint, re.I) for hint, head in _HINTS.items() if head}
 _ASSIGNED = re.compile(
     r"(?i:(?:word|wd|phrase|wort|code|e)?(?:[ _-]?access)?(?:[ _-]?key)?s?[\"'`*]{0,3}\s{0,3}"
-    r"(?P<sign>:=|=>|[:=]|\b(?:is|ist|es|est|lautet)\b:?)\s{0,3})"
+    r"(?P<sign>:=|=>|[:=](?![:=])|\b(?:is|ist|es|est|lautet)\b:?)\s{0,3})"
     r"(?P<open>[\"'`*„<\[(]{0,3}+)(?![A-Z_]{2,11}_[0-9]{1,9}>)(?P<value>[^\s\"'`<>“,;\0]{3,200})"
 )
-# Where a password should be and is not: a variable, a mask, a sentence that goes on.
-_NO_VALUE = re.compile(r"[$%{(\[].*|[*x•.…_-]+|.*\(.*|(?:os|process|env|self|config)\..*", re.I)
+# Where a password should be and is not: a variable, a mask, a path, a name such as `my_api_key`.
+_NO_VALUE = re.compile(
+    r"!?[$%{(\[].*|[*x•.…_-]+|.*[(\[].*|(?:os|process|env|self|config)\..*|~?(?:/[\w.-]+){2,}/?"
+    r"|(?=[a-z_-]*(?:passw|secret|token|key))[a-z]+(?:[_-][a-z]+)+",
+    re.I,
+)
 _NO_PASSWORDS = frozenset(
-    """none null true false undefined required optional incorrect invalid wrong missing expired forgotten
-    reset hidden string text empty changed unknown bytes int any yes not""".split()
+    """password passwort passwd pass token secret string jwt none null true false undefined required optional
+    incorrect correct invalid wrong missing expired forgotten reset hidden text empty changed unknown bytes
+    int any yes not""".split()
 )
 _ENDS_THERE = re.compile(r"[\"'`*.,;!?)]{0,3}[ \t]*(?:[\n\r\0]|\Z)")
 _LONG = b"a" * 16
@@ -65,7 +70,8 @@ def find_credentials(text: str) -> Iterator[Found]:
             yield _found(match, 0)
     if "://" in text and "@" in text:
         for match in _IN_A_URL.finditer(text):
-            yield _found(match, 1)
+            if _is_password(match[1], "=", True):
+                yield _found(match, 1)
     yield from _assigned(text)
 
 
@@ -73,13 +79,14 @@ def _assigned(text: str) -> Iterator[Found]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters grow when they are lowered; places would not agree
         lower = "".join(letter.lower() if letter.isascii() else letter for letter in text)
-    for hint in [hint for hint in _HINTS if hint in lower]:
+    for hint in filter(lower.__contains__, _HINTS):
         place = lower.find(hint)
         while place >= 0:
             after = place + len(hint)
             head, match = _HEADS.get(hint), _ASSIGNED.match(text, after)
             if match is not None and (head is None or head.search(text, max(0, place - 12), after)):
-                yield from _password(text, match)
+                if not (lower.startswith("tokens", place) and match["value"][0].isdigit()):  # a count
+                    yield from _password(text, match)
             place = lower.find(hint, after)
 
 
@@ -87,6 +94,8 @@ def _password(text: str, match: re.Match[str]) -> Iterator[Found]:
     value = match["value"].rstrip(".!?)]}*:")
     end = match.start("value") + len(value)
     sign = ":" if match["open"][-1:] in ("<", "[", "(") else match["sign"]
+    if sign == "=" and not match["open"] and text[match.start("sign") - 1] == " ":
+        sign = "is"  # in code it is a variable: `token = following`
     if _is_password(value, sign, _ENDS_THERE.match(text, end) is not None):
         yield Found(match.start("value"), end, "SECRET", value)
 

@@ -38,9 +38,9 @@ _NUMBER = re.compile(
 _PLACE = re.compile(
     rb"0(?<!00)(?:(?:(?<=[Aa]0)(?:0{6}|(?<=[Aa]{2}0)0|000[Aa]|0[Aa]00)"
     rb"|(?<=[Aa]-0)(?:0{6}-?[Aa]|0-00-00-[Aa]|0[Aa]00))(?P<lettered>)"
-    rb"|(?:0{0,4}+(?:[Aa]?-Aa|-0{1,3}aa-A)|(?<=,0)0{2,4}(?:-0{2,3})?-A"
-    rb"|(?<=[,A]-0)0{2,4}(?:-0{2,3})?-A)(?P<street>)"
-    rb"|" + _NUMBER.pattern[1:] + rb"(?P<number>))"
+    rb"|(?:0{0,4}+(?:[Aa]?-Aa|-0{1,3}aa-A)|(?:(?<=,0)|(?<=[,A]-0))0{2,4}(?:-0{2,3})?(?:-?AA)?[,-]{1,2}[A?])"
+    rb"(?P<street>)"
+    rb"|(?:0{5}A000[0A]|" + _NUMBER.pattern[1:] + rb")(?P<number>))"
 )
 _DATE = re.compile(
     r"(?:[0-3]?[0-9][-./ ][0-3]?[0-9][-./ ](?:19|20)[0-9]{2}"
@@ -50,11 +50,13 @@ _DOTS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _LETTERED_PLACE = re.compile(
     rb"(?<![0a])(?:aa00|a-?0000000|a{3}-?a{3}-?00a|a{4}0{6}|a{5}0000a|aa-00-00-00-a)"
 )
+# The middle of a longer number in groups of four, as parcels have them.
+_IN_FOURS = re.compile(r"(?<=[0-9]{4}[ -])[0-9]{4}[ -][0-9]{4}(?![0-9])")
 # A number does not begin within a word, a path, a decimal, or right behind a placeholder.
 _WITHIN = re.compile(r"(?:\w|\w[-/]|[0-9][.,>])\Z")
 _Look = Callable[[str, int], Found | None]
 _RUN = re.compile(rf"[0-9]+(?:[{re.escape(_GAPS + _RARE_GAPS)}]{{1,3}}[0-9]+){{0,6}}")
-_LETTER_BEHIND = re.compile(r"[- ]?[A-Za-z](?!\w)")
+_LETTER_BEHIND = re.compile(r"[- ]?[A-Za-z](?!\w)|[A-FU-Y][0-9]{3}[0-9A-Y](?!\w)")
 
 
 def by_digits(text: str, known: Mapping[str, Found]) -> Iterator[Found]:
@@ -88,17 +90,20 @@ def _places(text: str) -> list[tuple[int, _Look]]:
     """Return where a closer look is worth it, and at what."""
     shape = text.encode("latin-1", "replace").translate(_SHAPE)
     places: list[tuple[int, _Look]] = []
-    kinds = {"lettered": False, "street": False}
+    if b"0" not in shape:
+        return places
+    lettered = streets = False
     for match in _PLACE.finditer(shape):
-        kind, start = match.lastgroup or "", match.start()
-        if kind in kinds:
-            kinds[kind] = True
+        kind, start = match.lastgroup, match.start()
         if kind == "number" or _NUMBER.match(shape, start):
             places.append((start, _number))
-    if kinds["lettered"]:
+        lettered = lettered or kind == "lettered"
+        streets = streets or kind == "street"
+    if lettered:
         places += [(match.start(), _lettered) for match in _LETTERED_PLACE.finditer(shape.lower())]
-    places += [(_run_start(text, match.start()), v4) for match in _DOTS.finditer(text)]
-    if kinds["street"] or speaks_of_a_street(text):
+    if text.count(".") > 2:
+        places += [(_run_start(text, match.start()), v4) for match in _DOTS.finditer(text)]
+    if streets or speaks_of_a_street(text):
         places += [(start, street) for start in street_places(text)]
     return places
 
@@ -111,7 +116,7 @@ def _run_start(text: str, end: int) -> int:
 
 
 def _number(text: str, start: int) -> Found | None:
-    if _DATE.match(text, start):
+    if _DATE.match(text, start) or _IN_FOURS.match(text, start):
         return None
     run = _RUN.match(text, start)
     end = run.end() if run else start

@@ -54,7 +54,9 @@ _IDENTIFIERS = (
     _Identifier(
         "gb_nino", "", rf"{_NINO} ?\d\d ?\d\d ?\d\d ?[A-D]", rf"(?i:{_NINO} ?\d\d ?\d\d ?\d\d ?[A-D])"
     ),
-    _Identifier("in_aadhaar", "in_.aadhaar", r"[2-9]\d{3}(?: \d{4} |-\d{4}-)\d{4}", r"[2-9]\d{11}"),
+    _Identifier(
+        "in_aadhaar", "in_.aadhaar", r"[2-9]\d{3}(?: \d{4} |-\d{4}-)\d{4}(?![ -]\d{4})", r"[2-9]\d{11}"
+    ),
     _Identifier("de_idnr", "de.idnr", r"\d\d \d{3} \d{3} \d{3}", r"\d\d[ /.-]?\d{3}[ /.-]?\d{3}[ /.-]?\d{3}"),
     _Identifier("nl_bsn", "nl.bsn", named=r"\d{9}|\d{4}[. ]\d\d[. ]\d{3}|\d{3}[. -]\d{3}[. -]\d{3}"),
     _Identifier("pl_pesel", "pl.pesel", named=r"\d{11}"),
@@ -84,6 +86,8 @@ _ANY_ALONE = _pattern("|".join(one.alone for one in _IDENTIFIERS if one.alone))
 _TOPICS = {one.name for one in _IDENTIFIERS} | {"identity"}
 # Shapes that few other things have, checked strongly: no word can speak against them.
 _STRONG = {"it_cf", "mx_curp", "fr_nir", "cn_ric"}
+# Shapes that other numbers have, checked weakly: a word speaks against them also where they are in groups.
+_WEAK = {"de_idnr", "es_dni", "in_aadhaar"}
 
 
 def identity(text: str, start: int, said: str) -> Found | None:
@@ -105,11 +109,15 @@ def identity(text: str, start: int, said: str) -> Found | None:
     for one, pattern in _ALONE:
         match = pattern.match(text, start)
         # Unbroken letters and digits are what order numbers look like as well.
-        if match is None or (said == "other" and one.name not in _STRONG and match[0].isalnum()):
+        if match is None or (said == "other" and _spoken_against(one.name, match[0])):
             continue
         if _valid(one, match[0]):
             return _found(match)
     return None
+
+
+def _spoken_against(name: str, number: str) -> bool:
+    return name in _WEAK or (name not in _STRONG and number.isalnum())
 
 
 def _found(match: re.Match[str]) -> Found:

@@ -18,6 +18,7 @@ _IBAN_LENGTHS = {
     NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28
     TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30""".split()
 }
+_VALUES = {letter: str(value) for value, letter in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
 _CARD = re.compile(rf"[2-6](?:[{re.escape(_GAP)}]?[0-9]){{12,18}}")
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
@@ -49,8 +50,8 @@ def iban(text: str, start: int) -> Found | None:
 
 
 def _is_iban(value: str) -> bool:
-    rest = value[4:] + value[:4]
-    return int("".join(str(int(letter, 36)) for letter in rest)) % 97 == 1
+    rest = (value[4:] + value[:4]).upper()
+    return int("".join(map(_VALUES.__getitem__, rest))) % 97 == 1
 
 
 def card(text: str, start: int, named: bool) -> Found | None:
@@ -79,7 +80,8 @@ def _is_card(number: str, named: bool) -> bool:
     if len(groups) == 1:
         # Bar codes of goods have 13 digits as well; cards of 13 have not been issued for long.
         return len(digits) > 13 or named
-    return all(len(group) >= 3 for group in groups[:-1]) and len(groups) <= 5
+    # Amazon's order numbers have groups of 3, 7 and 7.
+    return len(groups[0]) in (4, 6) and all(len(group) >= 3 for group in groups[:-1]) and len(groups) <= 5
 
 
 def _luhn(digits: str) -> bool:

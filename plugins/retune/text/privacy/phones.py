@@ -10,16 +10,19 @@ _GAP = r"[ \-./()\u00a0\u2009\u202f\u2010\u2011\u2013]"
 _RUN = re.compile(rf"[0-9]{{1,15}}(?:{_GAP}{{1,3}}[0-9]{{1,15}}){{0,8}}")
 _AREA_IN_PARENTHESES = re.compile(
     r"\((?:[2-9]\d\d\) ?[-.]?\d{3}[-. ]?\d{4}"  # (415) 555-2671
-    r"|\d{2,5}\)[ /-]{0,3}\d{3,8}(?:[ -]\d{2,5}){0,3})",  # (030) 123456, (11) 98765-4321
+    r"|\d{2,5}\)[ /-]{0,3}\d{3,9}(?:[ -]\d{2,5}){0,3})",  # (030) 123456, (11) 98765-4321
     re.ASCII,
 )
 _AT_HOME = re.compile(
     r"0[1-9]\d{0,4}(?: ?[/.-] ?| )\d{2,8}(?:[ .-]\d{2,8}){0,4}"  # 0171 1234567, 06 12 34 56 78
     r"|(?:1[-. ])?[2-9]\d\d([-. ])\d{3}\1\d{4}"  # 555-123-4567, 1-800-555-0199
-    r"|0[1-9]\d{8,9}",  # 01711234567
+    r"|0(?!123456789)[1-9]\d{8,9}",  # 01711234567
     re.ASCII,
 )
-_END = re.compile(r"(?!\w|[./,:-]?[0-9]|-\w)")
+_END = re.compile(
+    r"(?: ?(?i:x|ext\.?|extension|durchwahl|poste) ?[0-9]{1,6})?(?!\w|[./,:-]?[0-9]|-\w)"  # 555-123-4567 x89
+)
+_ZIP = re.compile(r"(?<=[A-Z]{2} )0\d{4}-\d{4}(?!\d)", re.ASCII)  # Boston, MA 02110-1301
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d"
 )
@@ -44,8 +47,9 @@ def phone(text: str, start: int, said: str) -> Found | None:
     opened = start - 1 if before.endswith("(") else start
     for end in _ends(text, start):
         match = _AREA_IN_PARENTHESES.fullmatch(text, opened, end) or _AT_HOME.fullmatch(text, start, end)
-        if match is not None and _END.match(text, end) and _at_home(match[0], said):
-            return _found(text, match.start(), end)
+        behind = _END.match(text, end)
+        if match is not None and behind is not None and _at_home(match[0], said):
+            return None if said != "phone" and _ZIP.match(text, start) else _found(match.start(), behind)
     if said == "phone":
         return _named(text, opened, start)
     return None
@@ -60,9 +64,10 @@ def _at_home(number: str, said: str) -> bool:
 
 def _named(text: str, opened: int, start: int) -> Found | None:
     for end in _ends(text, start):
-        if _FEWEST <= sum(map(str.isdigit, text[start:end])) <= 13 and _END.match(text, end):
+        behind = _END.match(text, end)
+        if behind is not None and _FEWEST <= sum(map(str.isdigit, text[start:end])) <= 13:
             if _DATE.match(text, start) is None:
-                return _found(text, opened if ")" in text[start:end] else start, end)
+                return _found(opened if ")" in text[start:end] else start, behind)
     return None
 
 
@@ -73,8 +78,9 @@ def _international(text: str, begin: int, start: int) -> Found | None:
     for end in _ends(text, start):
         number = text[start:end].replace("(0)", "")
         digits = "".join(filter(str.isdigit, number)).removeprefix("00" if begin == start else "")
-        if _FEWEST <= len(digits) <= _MOST and _END.match(text, end) and _can_be_dialled("+" + digits):
-            return Found(begin, end, "PHONE", "+" + digits)
+        behind = _END.match(text, end)
+        if behind is not None and _FEWEST <= len(digits) <= _MOST and _can_be_dialled(digits):
+            return Found(begin, behind.end(), "PHONE", f"+{digits}{_plain(behind[0])}")
     return None
 
 
@@ -85,14 +91,27 @@ def _ends(text: str, start: int) -> list[int]:
     return [start + group.end() for group in groups][::-1]
 
 
-def _found(text: str, begin: int, end: int) -> Found:
-    return Found(begin, end, "PHONE", "".join(filter(str.isdigit, text[begin:end])))
+def _found(begin: int, behind: re.Match[str]) -> Found:
+    number = "".join(filter(str.isdigit, behind.string[begin : behind.start()]))
+    return Found(begin, behind.end(), "PHONE", number + _plain(behind[0]))
 
 
-def _can_be_dialled(number: str) -> bool:
+def _plain(extension: str) -> str:
+    return "".join(filter(str.isalnum, extension)).lower()
+
+
+def _can_be_dialled(digits: str) -> bool:
     import phonenumbers
 
+    sizes = (size for size in (1, 2, 3) if int(digits[:size]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+    size = next(sizes, 0)
+    if not size or digits[0] == "0":
+        return False
+    # Built by hand: `parse` takes ten times as long. It is asked where a trunk prefix may be in the way.
+    plain = phonenumbers.PhoneNumber(country_code=int(digits[:size]), national_number=int(digits[size:]))
+    if digits[size] != "0" and phonenumbers.is_possible_number(plain):
+        return True
     try:
-        return bool(phonenumbers.is_possible_number(phonenumbers.parse(number)))
+        return bool(phonenumbers.is_possible_number(phonenumbers.parse(f"+{digits}")))
     except phonenumbers.NumberParseException:
         return False

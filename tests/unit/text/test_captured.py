@@ -10,8 +10,8 @@ import fsspec
 import pytest
 
 from retune.errors import DataError
-from retune.monitoring.capture import read_window
 from retune.records import Exchange
+from retune.text.captured import read_window
 from retune.text.traffic import dump, exchange_path
 
 START = datetime(2026, 11, 3, 23, 0, tzinfo=UTC)
