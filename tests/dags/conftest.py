@@ -39,7 +39,7 @@ data:
   columns: {{prompt: text, completion: queue}}
   system_prompt: Answer with the queue.
   expectations: include/expectations/rows.json
-  split: {{validation: 0.2, held_out: 0.4}}
+  split: {{validation: 0.2, held_out: 0.4, leak_similarity: 1}}
 recipes:
   - {{backend: local, base_model: models/tiny, epochs: 1, max_length: 160, lora: {{r: 4, alpha: 8}}}}
 evaluation: {{endpoint: vllm_test}}

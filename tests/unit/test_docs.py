@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import typer
 
+from retune.cli import app
+from retune.data.drops import REASONS
+from retune.data.expectations import RULES
+from retune.data.features import FEATURES
+from retune.data.shapes import ends_with_assistant, reader_of, roles_in_order
+from retune.data.suites import Suite, read_suite
+from retune.data.validation import check
 from retune.spec import PipelineSpec
+from retune.spec.data import Columns, Data, Shape
+from retune.text.privacy import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
 def keys(schema: dict[str, Any], part: dict[str, Any], prefix: str = "") -> set[str]:
@@ -46,3 +58,78 @@ def test_the_reference_names_exactly_the_keys_of_the_spec() -> None:
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_is_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)", page.read_text())
+    lost = [(path, name) for path, name in links if name not in anchors(page.parent / path if path else page)]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one(page: Path) -> None:
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    named = re.findall(r"(?:^|`)retune ([a-z][a-z0-9-]*)", page.read_text(), re.MULTILINE)
+    assert set(named) <= known
+
+
+def section(title: str) -> str:
+    """Return a section of the page on the data."""
+    return DATA.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def first_cells(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def test_the_page_on_the_data_names_every_reason_in_order() -> None:
+    assert first_cells(section("Rows that are left out")) == list(REASONS)
+
+
+def test_it_names_every_expectation_and_computed_column() -> None:
+    text = section("Expectations")
+    assert sorted(first_cells(text)) == sorted(RULES)
+    assert set(re.findall(r"`(retune_\w+)`", text)) <= FEATURES.keys()
+
+
+def test_it_names_every_kind_of_personal_data() -> None:
+    assert first_cells(section("Personal data")) == list(KINDS)
+    assert re.findall(r"`<([A-Z_]+)_1>` \|", section("Personal data")) == list(KINDS)
+
+
+def test_its_suite_is_one(tmp_path: Path) -> None:
+    block = re.findall(r"```json\n(.*?)```", section("Expectations"), re.DOTALL)[0]
+    file = tmp_path / "suite.json"
+    file.write_text(block)
+    chosen = tuple(read_suite(file))
+    assert len(check(Suite((), chosen))) == len(chosen) == 4
+
+
+def test_its_example_rows_are_read() -> None:
+    found = re.findall(r"\*\*`(\w+)`\*\*.*?```json\n(.*?)```", section("Shapes"), re.DOTALL)
+    assert [shape for shape, _ in found] == list(get_args(Shape))
+    for shape, rows in found:
+        columns = Columns(prompt="text", completion="queue") if shape == "columns" else Columns()
+        read = reader_of(Data(sources=("-",), format=shape, columns=columns))
+        for row in rows.splitlines():
+            turns = read(json.loads(row))
+            assert roles_in_order(turns) and ends_with_assistant(turns)
+
+
+def test_the_plan_of_the_house_names_every_module_of_the_data_stage() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("Inside `data/`")[2].partition("Around the stages")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    named = {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    folder = ROOT / "plugins" / "retune" / "data"
+    modules = {
+        path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert named == modules - {"__init__", "prepare"}

@@ -13,6 +13,7 @@ from retune.data import jsonl
 from retune.data.rows import BadLine
 from retune.data.source import Source, State, changed, state_of
 from retune.data.tables import read_csv, read_parquet
+from retune.errors import DataError, Problem
 
 Item = tuple[int, dict[str, Any]] | BadLine
 SIZE = 8 * 1024 * 1024
@@ -76,17 +77,23 @@ def cut(
         on_digest: Takes a source's name and the digest of its bytes, once it has been read.
 
     Raises:
-        DataError: A file cannot be read, is damaged, or changed while it was read.
+        DataError: Files cannot be read, are damaged, or changed while they were read; names all of them.
     """
     number = 0
+    problems: list[Problem] = []
     for source in sources:
 
         def done(digest: str, name: str = source.name) -> None:
             on_digest(name, digest)
 
-        for block in _lines(source, done) if source.format == "jsonl" else _table(source, needed, done):
-            yield Block(number, source.name, **block)
-            number += 1
+        try:
+            for block in _lines(source, done) if source.format == "jsonl" else _table(source, needed, done):
+                yield Block(number, source.name, **block)
+                number += 1
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
 
 
 def _table(source: Source, needed: Collection[str], done: Callable[[str], None]) -> Iterator[dict[str, Any]]:

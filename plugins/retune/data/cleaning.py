@@ -26,7 +26,8 @@ def clean_text(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", unicodedata.normalize("NFC", text)).strip()
+    # Without a control character between them, a letter and its accent are one character.
+    return unicodedata.normalize("NFC", _CONTROL.sub("", text)).strip()
 
 
 def drop_unlisted(examples: pl.DataFrame, labels: Collection[str], drops: Drops) -> pl.DataFrame:
@@ -44,8 +45,9 @@ def drop_duplicates(examples: pl.DataFrame, drops: Drops) -> pl.DataFrame:
     """Keep one example an id, whatever the order of the sources; returns them sorted by id."""
     import polars as pl
 
-    # Copies may differ in white space: which one stays must not depend on where it stands.
-    examples = examples.sort("id", "mark", "file", "line")
+    # Copies may differ in white space and in what is said of them: which one stays must not depend on
+    # where it stands.
+    examples = examples.sort("id", "mark", "group", "time", "stratum", "subject", "file", "line")
     place = pl.format("of {}:{}", pl.col("file").first(), pl.col("line").first()).over("id")
     copies = examples.filter(pl.col("id").is_duplicated()).with_columns(detail=place)
     drops.add(copies.filter(~pl.col("id").is_first_distinct()), "duplicate")

@@ -59,9 +59,9 @@ class Distinct:
         return Distinct(self.examples.filter(kept), self.signatures[kept], links)
 
 
-def find_links(examples: pl.DataFrame, signatures: Signatures) -> Distinct:
+def find_links(examples: pl.DataFrame, signatures: Signatures, threshold: float) -> Distinct:
     """Link the examples whose prompts are so close that one would give the other away."""
-    return Distinct(examples, signatures, near_duplicates.pairs(signatures, near_duplicates.LEAK_THRESHOLD))
+    return Distinct(examples, signatures, near_duplicates.pairs(signatures, threshold))
 
 
 def drop_near_conflicts(found: Distinct, drops: Drops) -> Distinct:
@@ -98,9 +98,7 @@ def drop_near_duplicates(
     if threshold >= 1:
         return found
     examples = found.examples
-    close = found.links
-    if threshold != near_duplicates.LEAK_THRESHOLD:
-        close = near_duplicates.pairs(found.signatures, threshold)
+    close = near_duplicates.pairs(found.signatures, threshold)
     close = _answered_alike(close, examples, spool, threshold)
     known = examples["fingerprint"].is_in(earlier.implode()).to_numpy()
     # A prompt may be answered in several ways where there are no labels.

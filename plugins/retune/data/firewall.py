@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def stop_leaks(
-    train: pl.DataFrame, signatures: Signatures, held_out: Mapping[str, bytes | None], drops: Drops
+    train: pl.DataFrame,
+    signatures: Signatures,
+    held_out: Mapping[str, bytes | None],
+    threshold: float,
+    drops: Drops,
 ) -> pl.DataFrame:
     """Leave out training examples that ask what the pipeline once held out.
 
@@ -27,14 +31,13 @@ def stop_leaks(
         signatures: One an example.
         held_out: Fingerprint -> signature of all that was ever held out; None where it was
             registered without one, so that only an exact copy is found.
+        threshold: Similarity from which an example is an edited copy.
         drops: Takes what is left out.
     """
     import polars as pl
 
     known = [signature for signature in held_out.values() if signature is not None]
-    near = near_duplicates.matches(
-        signatures, near_duplicates.from_bytes(known), near_duplicates.LEAK_THRESHOLD
-    )
+    near = near_duplicates.matches(signatures, near_duplicates.from_bytes(known), threshold)
     exact = train["fingerprint"].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
     detail = pl.select(
         pl.when(exact).then(pl.lit("exact")).when(pl.Series(near) >= 0).then(pl.lit("near"))

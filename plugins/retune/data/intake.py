@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,7 +245,9 @@ def _named(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
 def _seconds(text: str) -> float:
     """Return a time as seconds since 1970; raises ShapeError where it is none."""
     try:
-        return float(text)
+        seconds = float(text)
+        if isfinite(seconds):
+            return seconds
     except ValueError:
         pass
     try:

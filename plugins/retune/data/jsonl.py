@@ -29,11 +29,11 @@ def parse_line(line: bytes, number: int) -> dict[str, Any] | BadLine:
         return BadLine(number, size, "part the file by line feeds: one JSON object a line")
     try:
         value = _decoder.decode(line)
+        if type(value) is dict and _every_key_once(line, value):
+            return value
     except (ValueError, RecursionError):
-        return _with_care(line, number)
-    if type(value) is not dict or not _every_key_once(line, value):
-        return _with_care(line, number)
-    return value
+        pass
+    return _with_care(line, number)
 
 
 def is_plain(line: bytes) -> bool:
@@ -68,8 +68,12 @@ def _keys(value: dict[str, Any] | list[Any]) -> int:
 def _with_care(line: bytes, number: int) -> dict[str, Any] | BadLine:
     try:
         value = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         return not_utf8(number, error)
+    except UnicodeEncodeError as error:
+        near = error.object[max(error.start - 30, 0) : error.start + 1]
+        return BadLine(number, f"{near!r} ends in half of a surrogate pair", "write the character itself")
     except (ValueError, RecursionError) as error:
         said = "nested too deep" if isinstance(error, RecursionError) else error
         return BadLine(number, f"invalid JSON: {said}", "mend the line: one JSON object a line")

@@ -79,7 +79,7 @@ class Publisher:
         Raises:
             DataError: A side has no example.
         """
-        sides = self._sides(selection.examples, spool)
+        sides = self._sides(selection, spool)
         tokens = self._tokens(selection.examples, spool)
         found = self._found(collected, selection, judged, sides["held_out"], tokens, traffic)
         figures = describe(selection.examples, selection.drops, spool, self.spec, found)
@@ -105,11 +105,16 @@ class Publisher:
         self._register(dataset, selection)
         return dataset
 
-    def _sides(self, examples: pl.DataFrame, spool: Spool) -> dict[str, Split]:
+    def _sides(self, selection: Selection, spool: Spool) -> dict[str, Split]:
+        examples = selection.examples
         parts = {side: examples.filter(examples["side"] == side) for side in SIDES}
         empty = [side for side in SIDES if not parts[side].height]
         if empty:
-            raise DataError(f"no example for {' and '.join(empty)}", "add rows, or raise data.split's shares")
+            raise DataError(
+                f"no example of {examples.height:,} for {' and '.join(empty)}: {selection.near_pairs:,} pairs"
+                " are so similar that they must share a side",
+                "add rows, or raise data.split.leak_similarity where all prompts are one template",
+            )
         return {
             side: Split(artifact=self._put_lines(spool.lines(part)), rows=part.height)
             for side, part in parts.items()

@@ -85,7 +85,8 @@ def distinct(
     examples = cleaning.drop_duplicates(examples, drops)
     if spec.task.kind == "classification":
         examples = cleaning.drop_conflicts(examples, drops)
-    found = duplicates.find_links(examples, duplicates.signatures_of(examples, spool))
+    signatures = duplicates.signatures_of(examples, spool)
+    found = duplicates.find_links(examples, signatures, spec.data.split.leak_similarity)
     if spec.task.kind == "classification":
         found = duplicates.drop_near_conflicts(found, drops)
     earlier = pl.Series(list(history.sides), dtype=pl.String)
@@ -157,6 +158,7 @@ def _split(
     # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
     signatures = near_duplicates.to_bytes(found.signatures[away["row"].to_numpy()])
     ever = {**history.held_out, **dict(zip(away["fingerprint"], signatures, strict=True))}
-    safe = stop_leaks(train, found.signatures[train["row"].to_numpy()], ever, drops)
+    rows = train["row"].to_numpy()
+    safe = stop_leaks(train, found.signatures[rows], ever, shares.leak_similarity, drops)
     kept = pl.concat([placed.filter(pl.col("side") != "train"), safe]).sort("row")
     return kept.drop("row"), found.signatures[kept["row"].to_numpy()]

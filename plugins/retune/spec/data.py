@@ -41,6 +41,12 @@ class SplitShares(Part):
     """Column whose equal values stay on one side, such as a customer."""
     by_time: str = ""
     """Column by which the newest rows are held out: ISO 8601, or seconds since 1970."""
+    leak_similarity: float = Field(default=0.66, ge=0.5, le=1)
+    """Similarity (Jaccard) from which a prompt gives another away, so that both stay on one side.
+
+    Where all prompts are one template filled in, nearly all are that similar: raise it then. 1: only
+    prompts that differ in case, punctuation and white space.
+    """
 
     @model_validator(mode="after")
     def _leave_some(self) -> SplitShares:

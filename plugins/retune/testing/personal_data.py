@@ -11,7 +11,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from retune.testing.personal_sentences import ADDRESSES, NATIONAL, SENTENCES, WRAPPINGS
+from retune.testing.personal_sentences import (
+    ADDRESSES,
+    LOOK_ALIKES,
+    NATIONAL,
+    SENTENCES,
+    WRAPPINGS,
+)
 
 Draw = Callable[[random.Random], str]
 
@@ -52,6 +58,21 @@ def plant(seed: int, count: int) -> Iterator[Planted]:
         if rng.random() < 0.4:
             text += rng.choice((" ", "\n")) + rng.choice(SENTENCES["FILLER"])
         yield Planted(text, kind, value)
+
+
+def look_alikes(seed: int, count: int) -> Iterator[str]:
+    """Yield made-up messages with numbers that are nobody's: orders, parcels, dates, amounts, versions.
+
+    A few have by chance the form and the check digits of a card or an identity number.
+
+    Args:
+        seed: The same seed gives the same messages.
+        count: How many.
+    """
+    rng = random.Random(seed)
+    for _ in range(count):
+        shape, sentence = rng.choice(LOOK_ALIKES), rng.choice(SENTENCES["LOOK_ALIKE"])
+        yield sentence.replace("{}", _filled(rng, shape))
 
 
 def _digits(rng: random.Random, count: int) -> str:
@@ -105,7 +126,8 @@ _PHONES = (
     ("555-%##-####", False), ("415.555.####", False), ("1-800-555-####", False), ("0171 %######", False),
     ("0171/%######", False), ("0176-%#######", False), ("030/%######", False), ("040 - %######", False),
     ("06 %# ## ## ##", False), ("01.4#.##.##.##", False), ("020 7946 0###", False), ("07700 900###", False),
-    ("06-%#######", False), ("(11) 9%###-####", False), ("(02) 9%## ####", False), ("0171%######", False),
+    ("(415) 555-#### ext. ##", False), ("1-800-555-#### x###", False), ("06-%#######", False),
+    ("(11) 9%###-####", False), ("(02) 9%## ####", False), ("0171%######", False),
     ("6%# ### ###", True), ("6%# ## ## ##", True), ("415555%###", True), ("98%#######", True),
     ("333 %######", True), ("%## %## ###", True), ("555-%###", True), ("912 %# ###", True),
 )  # fmt: skip
@@ -172,7 +194,7 @@ def _ip(rng: random.Random) -> str:
     first = rng.choice(("2001", "2a02", "fd12", "fe80"))
     return rng.choice(
         (
-            ".".join(str(rng.randrange(1, 255)) for _ in range(4)),
+            f"{rng.choice((5, 31, 85, 104, 203))}.{_octet(rng)}.{_octet(rng)}.{_octet(rng)}",
             f"192.168.{rng.randrange(256)}.{rng.randrange(1, 255)}",
             f"10.0.{rng.randrange(256)}.{rng.randrange(1, 255)}",
             ":".join([first, *groups]),
@@ -180,6 +202,10 @@ def _ip(rng: random.Random) -> str:
             f"{first}::{groups[0]}:{groups[1]}:{groups[2]}".upper(),
         )
     )
+
+
+def _octet(rng: random.Random) -> int:
+    return rng.randrange(1, 255)
 
 
 def _secret(rng: random.Random) -> tuple[str, Sequence[str]]:

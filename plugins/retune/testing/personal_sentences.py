@@ -90,9 +90,32 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "ADDRESS": (
         "Please send it to {}.", "I moved to {}", "Meine Adresse: {}", "Lieferung an {}, bitte.",
         "J'habite au {}.",
-        "Ship to:\n{}\nThanks", "Vivo en {}.", "The parcel went to {} instead", "Address: {}",
+        "Ship to:\n{}\nThanks",
+        "Vivo en {}.", "The parcel went to {} instead", "Address: {}",
+    ),
+    "LOOK_ALIKE": (
+        "I see {} on the page.", "Is it {}?", "{}", "The value was {} yesterday.", "Es war {}", "{} arrived.",
+        "It says {}, why?", "Result: {}", "My order {} is late", "tracking number {}", "Invoice {}, please",
+        "On {} I paid", "reference ({})", "it cost me {} in total", "Please look at {}.",
+        "Bestellung {} fehlt",
     ),
 }  # fmt: skip
+
+# What has digits and is nobody's.
+LOOK_ALIKES = (
+    "%########", "%#######", "%##########", "2024-%####", "2024-#####-##", "INV-2024-%#####", "#%######-A",
+    "%##-%######-%######", "1Z%##@#@%#########", "9400 1%## #### #### #### ##", "@@%########GB",
+    "JD0146000%#########", "978-3-16-%####0-#", "%###.%#", "$1,%##,%##.%#", "1.%##.%##,%# €", "%## ### EUR",
+    "1 %## ### kr", "2024-05-1%T17:%0:22Z", "17:30:1%", "1%.05.2024", "5/1%/2024", "1% May 2024",
+    "20240%1%", "17%########", "17%###########", "%#:%#", "48.1%####, 11.%#####", "-73.9%#####", "v1.%.1%",
+    "version 2.1%.%#.1", "1%#.0.%####.%", "00:1%:2B:3C:4D:5E", "%##x%##", "RTX 40%0", "SKU %####-%##",
+    "A%#-%##-%###", "%## + %## = %###", "0x%#A%F0", "%### %### %### ####", "%###%###%###%###", "%########-%",
+    "8%##-%###-%###", "3.14159%###", "CVE-2024-%####", "RFC %###", "IMEI 35%###########",
+    "ISBN 978316%######", "EAN 4006381%#####", "12.05.24", "%### mAh", "§ %# Abs. %", "%#/%#", "600 000 000",
+    "2%##-2%##", "0,%###",
+    "00%##", "@@-%###", "iPhone 1%", "+%#%", "-%###", "%###-%###", "%##.%##.%##", "ID:%#######", "#%#######",
+    "Ryzen %, 4%00 MHz", "May %, 2024 Friday", "max_tokens=%###", "%.%.%.%", "2%F%AC0%-1D3B-4E5F-8A7B-%#CDEF",
+)  # fmt: skip
 
 ADDRESSES = (
     "%# Baker Street", "22#B Baker St, London NW1 6XE", "16## Pennsylvania Ave NW, Washington, DC 20500",
@@ -104,6 +127,8 @@ ADDRESSES = (
     "%# rue de la Paix, 75002 Paris", "%, avenue des Champs-Élysées, 75008 Paris",
     "1% bis rue Victor Hugo, 69002 Lyon",
     "Via Roma %#, 00184 Roma", "Calle Mayor %, 28013 Madrid", "Keizersgracht 1%#, 1015 CJ Amsterdam",
+    "Emma-Hummel-Straße %#, 60%## Frankfurt", "Leopold-Figl-Gasse %, 1%#0 Wien", "Ringveien 1%, 0%## Oslo",
+    "Musílkova %#\n258 9# Kolín", "ul. Rybacka 5%, 12-8## Lubartów", "40% Bryant Radial, Boston, MA 021##",
     "Avenida da Liberdade 1%#, 1250-096 Lisboa", "Drottninggatan %#, 111 51 Stockholm",
 )  # fmt: skip
 
@@ -167,6 +192,7 @@ NATIONAL = (
     National("YYMMDD-###?", "se.personnummer", _AS_IS, ("personnummer {}", "Mitt personnummer är {}")),
     National("19YYMMDD###?", "se.personnummer", (((8,), "-"), ((), "")), ("Personnummer: {}",), True),
     National("DDMMYY-%##?", "fi.hetu", _AS_IS, ("henkilötunnus {}", "HETU: {}"), letter=True),
+    National("DDMM0%A%##?", "fi.hetu", _AS_IS, ("henkilötunnus {}", "HETU: {}"), letter=True),
     National(
         "%##########?",
         "in_.aadhaar",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.artifacts import canonical_json, digest_of_json
+from retune.errors import DataError
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
 from retune.testing.first_dataset import first_dataset
@@ -58,9 +59,11 @@ def training_side(spec: PipelineSpec, settings: Settings) -> list[Conversation]:
     """Return the examples that the pipeline's first dataset will train on.
 
     Raises:
-        DataError: The sources cannot be read.
+        DataError: The sources cannot be read, or leave nothing to train on.
     """
-    return first_dataset(spec, settings).sides["train"]
+    if not (rows := first_dataset(spec, settings).sides["train"]):
+        raise DataError("no example is left to train on", f"see `retune check` for {spec.pipeline}")
+    return rows
 
 
 def pretraining_chats(rows: list[Conversation], seed: int) -> Iterator[list[Message]]:

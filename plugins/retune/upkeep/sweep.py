@@ -112,7 +112,7 @@ class Upkeep:
         freed = 0
         # Within one transaction, so that nobody begins to point at one of them between look and removal.
         with self._db.write() as tx:
-            again = __import__("retune.upkeep.mark").upkeep.mark.Plan(blobs=tuple((b,"") for b in blobs))
+            again = self._mark(read(tx, self._now), Listing(blobs=blobs))
             for blob, _ in again.blobs:
                 # Whoever is about to point at old bytes has written them again.
                 if self._is_unused(blob) and stored.remove(self._artifacts, blob):

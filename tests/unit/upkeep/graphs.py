@@ -132,7 +132,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     retention = Retention.model_validate({"reports": f"{REPORTS_DAYS}d", "models": {"keep": keep}})
     graph = Graph(View(retention={PIPELINE: retention}))
     for number in range(MODELS):
-        files = (digest(f"weights {number}"), digest("config of all"))
+        files = (digest(f"w {number}"), digest("config of all"))
         graph.trees[digest(f"model {number}")] = files
         graph.points[digest(f"model {number}")] |= {*files}
     _add_datasets(draw, graph)

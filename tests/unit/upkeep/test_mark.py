@@ -133,13 +133,18 @@ def test_working_files_go_a_day_after_the_last_write() -> None:
 
 def test_whom_rows_are_about_is_known_as_long_as_a_file_of_theirs_lies_somewhere() -> None:
     here = view()
-    old = DatasetRow(PIPELINE, digest("d"), {"train": digest("t")}, NOW - timedelta(days=50))
-    latest = DatasetRow(PIPELINE, digest("latest"), {"train": digest("u")}, NOW - timedelta(days=40))
+    old = DatasetRow(
+        PIPELINE, digest("d"), {"train": digest("t"), "held_out": digest("h")}, NOW - timedelta(days=50)
+    )
+    latest = DatasetRow(
+        PIPELINE, digest("latest"), {"train": digest("u"), "held_out": digest("h")}, NOW - timedelta(days=40)
+    )
     here.datasets = [old, latest]
     here.successors = {digest("t"): digest("t without her")}
     here.jobs = [job(JobStatus.FAILED, 40)]
     gone = ((PIPELINE, digest("d")),)
-    assert mark(here, Listing(), {}, NOW).datasets == gone
+    shared = Blob(digest("h"), 1, "h")
+    assert mark(here, Listing(blobs=(shared,)), {}, NOW).datasets == gone
     for there in (
         Listing(blobs=(Blob(digest("t"), 1, "t"),)),
         Listing(blobs=(Blob(digest("t without her"), 1, "t"),)),

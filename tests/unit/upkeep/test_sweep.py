@@ -66,8 +66,10 @@ def snapshot(here: Installed) -> dict[str, bytes]:
 
 def test_a_dry_run_names_what_would_go_and_changes_nothing(here: Installed) -> None:
     superseded(here)
+    here.artifacts.put_bytes(b"a run will point here in a moment", "x/y")
     before = snapshot(here)
     plan = Upkeep(here.settings, here.db, here.artifacts, LATER).plan()
+    assert Upkeep(here.settings, here.db, here.artifacts, NOW).plan().blobs == ()
     assert plan.size > 0 and plan.blobs and plan.traffic and plan.jobs and plan.pages
     assert snapshot(here) == before
 
@@ -155,6 +157,17 @@ def test_what_somebody_points_at_between_look_and_removal_stays(here: Installed)
         assert here.artifacts.exists(file)
 
 
+def test_a_page_is_listed_as_long_as_it_is_stored(here: Installed) -> None:
+    superseded(here)
+    again, gone = (here.page(text, "evaluation", NOW) for text in ("again", "gone"))
+    here.page("newest", "evaluation", LATER)
+    os.utime(here.artifacts.place(again.digest)[1], (LATER.timestamp(), LATER.timestamp()))
+    clean(here)
+    with here.db.read() as tx:
+        assert artifacts_index.find(tx, "tickets", again.digest) == again
+        assert artifacts_index.find(tx, "tickets", gone.digest) is None
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -214,9 +227,11 @@ def test_working_files_of_killed_processes_go(here: Installed) -> None:
     assert [one.path.name for one, _ in plan.scratch] == [".source-old", "forget-old", "prepare-old"]
     # It goes on writing after all.
     os.utime(here.settings.home / "forget-old" / "0.jsonl")
+    (here.settings.home / ".source-new").write_text("not in the plan")
+    os.utime(here.settings.home / ".source-new", (0, 0))
     upkeep.sweep(plan, str)
     left = {path.name for path in here.settings.home.iterdir() if not path.name.startswith("state")}
-    assert left == {"prepare-busy", "forget-old", "mine"}
+    assert left == {"prepare-busy", "forget-old", "mine", ".source-new"}
 
 
 def test_a_folder_that_was_half_removed_is_no_younger_for_it(here: Installed) -> None:

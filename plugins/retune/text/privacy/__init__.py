@@ -72,7 +72,9 @@ class _Names:
         self.counts: Counter[str] = Counter()
         self.known: dict[str, Found] = {}
         self._names: dict[tuple[str, str], str] = {}
-        self._taken = {(match["kind"], int(match["number"])) for match in PLACEHOLDER.finditer(text)}
+        self._taken: set[tuple[str, int]] = set()
+        if "<" in text:
+            self._taken = {(match["kind"], int(match["number"])) for match in PLACEHOLDER.finditer(text)}
         self._last: dict[str, int] = {}
 
     def replace(self, text: str, found: list[Found]) -> str:
@@ -88,7 +90,7 @@ class _Names:
             parts.append(text[done:])
             text = "".join(parts)
             signs = _SIGNS.search("".join(parts[::2]))
-            found = _apart([*find_credentials(text)]) if signs is None else _find(text, self.known)
+            found = _apart(find_credentials(text)) if signs is None else _find(text, self.known)
         return text
 
     def _name(self, one: Found) -> str:
@@ -107,7 +109,7 @@ class _Names:
 
 def _find(text: str, known: Mapping[str, Found]) -> list[Found]:
     """Return the findings in order; where two overlap, the one whose form says more."""
-    found = list(find_credentials(text))
+    found = find_credentials(text)
     if "@" in text:
         found += mailboxes(text)
     found += v6(text)

@@ -14,13 +14,12 @@ _BEFORE, _AFTER = 48, 32
 # How many words back an order or invoice still speaks against a number.
 _NEAR = 5
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(r"[!?\n\0]|\.\s+(?=[A-ZÀ-Þ])|(?<=\w{5})\.\s+\Z")
-_MARKS = ".,:;#(\"'"
+_SENTENCE_END = re.compile(r"[!?\n\0]|\.\s+(?=[A-ZÀ-Þ])|(?<=\w{5})\.\s+\W{0,3}\Z")
 _VERB = re.compile(r"[])\"'`*“”>!.;]{0,3}[ ,]*(?:\(|(?:is|was|ist|war|es|est|era|são|är|er)\b)")
 _OWN = frozenset("my mein meine mi mon mio mijn min mitt moj mój minha meu his her our".split())
 _NUMBER = frozenset("number no nr nummer numero número numéro numer cell num".split())
 
-# topic -> the words that name it, lower case, without digits
+# topic -> the words that name it, without digits; in capitals those that are other words otherwise
 _TOPICS = {
     "phone": """phone telephone tel telefon telefoon téléphone teléfono telefono telefone puhelin mobile
         mobil móvil handy cell cellphone cellulare celular portable komórka call ring dial sms whatsapp
@@ -37,22 +36,22 @@ _TOPICS = {
     "us_ssn": "ssn social",
     "de_idnr": """steuer idnr steuerid steuernummer steueridentifikationsnummer identifikationsnummer idno tin
         steueridnr""",
-    "es_dni": "dni nie",
+    "es_dni": "dni NIE",
     "fr_nir": "nir sécu sécurité insee vitale",
     "nl_bsn": "bsn burgerservicenummer sofinummer",
     "pl_pesel": "pesel pesele peselu",
     "br_cpf": "cpf",
     "gb_nhs": "nhs",
-    "gb_nino": "nino ni insurance",
+    "gb_nino": "nino NI insurance",
     "be_nn": "rijksregisternummer rijksregister niss insz registre",
     "se_pnr": "personnummer pnr",
     "dk_cpr": "cpr",
     "no_fnr": "fødselsnummer fnr fodselsnummer",
     "in_aadhaar": "aadhaar aadhar uidai",
-    "in_pan": "pan",
+    "in_pan": "PAN",
     "pt_nif": "nif contribuinte",
     "ch_ahv": "ahv avs oasi",
-    "ca_sin": "sin",
+    "ca_sin": "SIN",
     "au_tfn": "tfn",
     "ie_pps": "pps ppsn ppsno",
     "at_vnr": "svnr sozialversicherungsnummer versicherungsnummer svn",
@@ -78,18 +77,15 @@ def topic(text: str, start: int, end: int) -> str:
     before = text[max(0, start - _BEFORE) : start]
     if ">" in before:
         before = PLACEHOLDER.split(before)[-1]
-    words = _WORD.findall(before.lower())
+    words = _WORD.findall(before)
     if start > _BEFORE and words and before[0].isalpha() and text[start - _BEFORE - 1].isalpha():
         del words[0]  # cut in two: the end of `hotel` is no `tel`
     for index in range(len(words) - 1, -1, -1):
-        word = words[index]
-        if word in _NUMBER and index and words[index - 1] in _OWN:
-            return "phone"
-        found = _WORDS.get(word)
+        found = _named(words, index)
         if found == "other":
             if index >= len(words) - _near(before):
                 return _topic_after(text, end) or found
-        elif found is not None:
+        elif found:
             return found
     return _topic_after(text, end)
 
@@ -103,7 +99,12 @@ def _topic_after(text: str, end: int) -> str:
     verb = _VERB.match(after)
     if verb is None:
         return ""
-    for word in _WORD.findall(PLACEHOLDER.split(after[verb.end() :])[0].lower())[:4]:
-        if (found := _WORDS.get(word)) is not None:
-            return found
-    return ""
+    words = _WORD.findall(PLACEHOLDER.split(after[verb.end() :])[0])[:4]
+    return next(filter(None, (_named(words, index) for index in range(len(words)))), "")
+
+
+def _named(words: list[str], index: int) -> str:
+    word = words[index].lower()
+    if word in _NUMBER and index and words[index - 1].lower() in _OWN:
+        return "phone"
+    return _WORDS.get(word) or _WORDS.get(words[index], "")

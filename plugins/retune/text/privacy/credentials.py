@@ -59,27 +59,27 @@ _TOKEN_SHAPE = bytes(
 )
 
 
-def find_credentials(text: str) -> Iterator[Found]:
+def find_credentials(text: str) -> list[Found]:
     """Find keys, tokens and passwords."""
+    found: list[Found] = []
     if _LONG in text.encode("utf-8", "surrogatepass").translate(_TOKEN_SHAPE):
         for pattern in (_KNOWN, _BEARER):
-            for match in pattern.finditer(text):
-                yield _found(match, pattern.groups)
+            found += [_found(match, pattern.groups) for match in pattern.finditer(text)]
     if "-----BEGIN" in text:
-        for match in _PRIVATE_KEY.finditer(text):
-            yield _found(match, 0)
+        found += [_found(match, 0) for match in _PRIVATE_KEY.finditer(text)]
     if "://" in text and "@" in text:
-        for match in _IN_A_URL.finditer(text):
-            if _is_password(match[1], "=", True):
-                yield _found(match, 1)
-    yield from _assigned(text)
-
-
-def _assigned(text: str) -> Iterator[Found]:
+        urls = _IN_A_URL.finditer(text)
+        found += [_found(match, 1) for match in urls if _is_password(match[1], "=", True)]
     lower = text.lower()
+    if hints := [*filter(lower.__contains__, _HINTS)]:
+        found += _assigned(text, lower, hints)
+    return found
+
+
+def _assigned(text: str, lower: str, hints: list[str]) -> Iterator[Found]:
     if len(lower) != len(text):  # a few letters grow when they are lowered; places would not agree
         lower = "".join(letter.lower() if letter.isascii() else letter for letter in text)
-    for hint in filter(lower.__contains__, _HINTS):
+    for hint in hints:
         place = lower.find(hint)
         while place >= 0:
             after = place + len(hint)

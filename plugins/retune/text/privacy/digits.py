@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 
 from retune.text.privacy.context import topic
 from retune.text.privacy.found import Found
@@ -54,6 +55,7 @@ _LETTERED_PLACE = re.compile(
 _IN_FOURS = re.compile(r"(?<=[0-9]{4}[ -])[0-9]{4}[ -][0-9]{4}(?![0-9])")
 # A number does not begin within a word, a path, a decimal, or right behind a placeholder.
 _WITHIN = re.compile(r"(?:\w|\w[-/]|[0-9][.,>])\Z")
+_START = itemgetter(0)
 _Look = Callable[[str, int], Found | None]
 _RUN = re.compile(rf"[0-9]+(?:[{re.escape(_GAPS + _RARE_GAPS)}]{{1,3}}[0-9]+){{0,6}}")
 _LETTER_BEHIND = re.compile(r"[- ]?[A-Za-z](?!\w)|[A-FU-Y][0-9]{3}[0-9A-Y](?!\w)")
@@ -73,7 +75,7 @@ def by_digits(text: str, known: Mapping[str, Found]) -> Iterator[Found]:
     places = _places(text)
     if not places:
         return
-    places.sort(key=lambda place: place[0])
+    places.sort(key=_START)
     done = 0
     for start, look in places:
         if start < done:
@@ -118,6 +120,8 @@ def _run_start(text: str, end: int) -> int:
 def _number(text: str, start: int) -> Found | None:
     if _DATE.match(text, start) or _IN_FOURS.match(text, start):
         return None
+    if text[start - 1 : start] == "+":
+        return phone(text, start, "")
     run = _RUN.match(text, start)
     end = run.end() if run else start
     said = "other" if start and text[start - 1] == "#" else topic(text, start, end)

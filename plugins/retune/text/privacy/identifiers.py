@@ -85,7 +85,7 @@ _NAMED = tuple((one, _pattern(one.named)) for one in _IDENTIFIERS if one.named)
 _ANY_ALONE = _pattern("|".join(one.alone for one in _IDENTIFIERS if one.alone))
 _TOPICS = {one.name for one in _IDENTIFIERS} | {"identity"}
 # Shapes that few other things have, checked strongly: no word can speak against them.
-_STRONG = {"it_cf", "mx_curp", "fr_nir", "cn_ric"}
+_STRONG = {"it_cf", "mx_curp", "fr_nir", "fi_hetu", "cn_ric"}
 # Shapes that other numbers have, checked weakly: a word speaks against them also where they are in groups.
 _WEAK = {"de_idnr", "es_dni", "in_aadhaar"}
 

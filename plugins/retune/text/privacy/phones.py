@@ -46,13 +46,12 @@ def phone(text: str, start: int, said: str) -> Found | None:
             return found
     opened = start - 1 if before.endswith("(") else start
     for end in _ends(text, start):
-        match = _AREA_IN_PARENTHESES.fullmatch(text, opened, end) or _AT_HOME.fullmatch(text, start, end)
-        behind = _END.match(text, end)
-        if match is not None and behind is not None and _at_home(match[0], said):
-            return None if said != "phone" and _ZIP.match(text, start) else _found(match.start(), behind)
-    if said == "phone":
-        return _named(text, opened, start)
-    return None
+        match = _AREA_IN_PARENTHESES.fullmatch(text, opened, end) if opened < start else None
+        match = match or _AT_HOME.fullmatch(text, start, end)
+        if match is None or not _at_home(match[0], said) or (behind := _END.match(text, end)) is None:
+            continue
+        return None if said != "phone" and _ZIP.match(text, start) else _found(match.start(), behind)
+    return _named(text, opened, start) if said == "phone" else None
 
 
 def _at_home(number: str, said: str) -> bool:

@@ -46,7 +46,7 @@ _NUMBER_FIRST = re.compile(f"{_ENGLISH}|{_FRENCH}")
 _NUMBER_LAST = re.compile(  # what stands before the number: Hauptstraße 5
     rf"(?<!\w)(?:(?P<sure>(?:{_NAME} )?[\w-]{{1,30}}(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|straat|gracht|gatan|vägen)"
     rf"|{_NAME} (?:Straße|Strasse|Str\.))"
-    r"|[\w-]{1,30}(?:weg|platz|allee|gasse|ring|damm|ufer|laan|plein|vej|gade|veien|gata)"
+    r"|[\w-]{1,30}(?:[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Rr]ing|[Dd]amm|[Uu]fer|laan|plein|vej|gade|stræde|veien|gata)"
     r"|(?:Via|Viale|Piazza|Corso|Largo|Calle|C/|Avenida|Avda\.|Av\.|Plaza|Paseo|Rua|Praça|ul\.|al\.|Rue|Am|Im"
     r"|An der)"
     rf"(?: (?:d[aeio]s?|del|della|la|las|los)\b){{0,3}} {_NAME}(?: (?:de |la ){{0,2}}{_NAME}){{0,3}}"
