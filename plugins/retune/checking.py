@@ -96,9 +96,7 @@ def _print(spec: PipelineSpec, dataset: Dataset, artifacts: Artifacts, console: 
     for kind, count in sorted(dataset.personal.items()):
         rows.add_row(f"personal data: {kind.replace('_', ' ')}", f"{count:,}", _PRIVACY[spec.data.privacy])
     for base, tokens in dataset.tokens.items():
-        rows.add_row(
-            "tokens to train on", f"{tokens:,}", f"of {base}, one epoch; the data card says how sure"
-        )
+        rows.add_row("tokens to train on", f"{tokens:,}", f"of {base}, one epoch; the card says how sure")
     console.print(rows)
     if spec.task.kind == "classification":
         console.print(_label_table(dataset, artifacts))

@@ -11,14 +11,25 @@ import httpx
 import pytest
 from airflow.sdk import BaseOperatorLink
 
-from retune.airflow.links import MLflowRun
+from retune.airflow.links import DataCard, MLflowRun
 from retune.airflow.operators import deploy
 from retune.errors import EndpointError
 from retune.records import JobStatus, Release
 from retune.serving import rollout
-from retune.state import drift, jobs, ledger, placements, releases, replicas, routes
+from retune.state import (
+    dataset_records,
+    drift,
+    held_out,
+    jobs,
+    ledger,
+    placements,
+    releases,
+    replicas,
+    routes,
+)
 from retune.testing.vllm_stub import VllmStub
 from retune.text.captured import read_window
+from retune.text.conversations import read_conversations
 from tests.dags.conftest import FirstRun, House, clueless, events, skilled, states
 from tests.unit.serving.builders import stored_model, until
 from tests.unit.serving.conftest import Gateway
@@ -84,6 +95,19 @@ def another_release(house: House, tmp_path: Path) -> Release:
             "another run",
             now(),
         )
+
+
+def test_the_dataset_shows_its_card_and_counts_who_saw_what_was_held_out(
+    first_run: FirstRun, released: House
+) -> None:
+    with released.db.read() as tx:
+        dataset = dataset_records.get(tx, all_releases(released)[0].dataset_digest)
+        assert held_out.uses(tx, released.pipeline, dataset.held_out.artifact.digest) == 1
+        known = held_out.known(tx, released.pipeline)
+    assert dataset.card and shown(first_run.run, "prepare_data", DataCard()).endswith(dataset.card.digest)
+    assert f"{released.pipeline}: the data" in released.artifacts.get_bytes(dataset.card.digest).decode()
+    rows = read_conversations(released.artifacts.get_bytes(dataset.held_out.artifact.digest))
+    assert {row.fingerprint for row in rows} == known.keys() and None not in known.values()
 
 
 def test_a_candidate_that_earns_it_is_released_once(first_run: FirstRun, released: House) -> None:

