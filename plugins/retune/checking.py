@@ -16,6 +16,7 @@ from retune.artifacts import Artifacts, write_atomically
 from retune.data.drops import REASONS
 from retune.data.figures import SIDES
 from retune.data.prepare import prepare
+from retune.errors import StateError
 from retune.records import Dataset
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
@@ -61,11 +62,23 @@ def check(path: Path, settings: Settings, console: Console) -> None:
                 artifacts=artifacts,
                 now=now,
                 report=lambda line: _say(console, line),
+                known=_settled(settings, console),
             )
             _print(spec, dataset, artifacts, console)
         finally:
             _keep_pages(spec.pipeline, settings.home / "checks", db, artifacts, now, console)
             db.engine.dispose()
+
+
+def _settled(settings: Settings, console: Console) -> Database | None:
+    """Return the state, which a check only reads; None where there is none that can be read."""
+    db = Database(settings.state_url)
+    try:
+        db.check()
+    except StateError as error:
+        _say(console, f"checked as the first dataset of its pipeline: {error}")
+        return None
+    return db
 
 
 def _keep_pages(

@@ -62,10 +62,11 @@ it wakes `{name}.tune` whatever the traffic says, once a cool-down, until a mode
 
 CLEANUP = """
 Removes once a day what nothing points at any more and no pipeline's `retention` keeps: old reports,
-old captured traffic, models and rows of old releases, folders of trainings that ended. What a release
-that is kept, a route (also the one that a rollback leads to), a running job or a run under way points
-at stays. `mark_unused` says first what would go; trigger with the param `dry_run` to see only that.
-Folders of trainings are those of the host that runs the task.
+old captured traffic, models and rows of old releases, folders of trainings that ended, working files of
+preparations that were killed. What a release that is kept, a route (also the one that a rollback leads
+to), a running job or a run under way points at stays, and so does whatever is younger than a day.
+`mark_unused` says first what would go; trigger with the param `dry_run` to see only that. Folders and
+working files are those of the host that runs the task.
 
 ### When a task is red
 - `mark_unused`, `sweep_unused`: Retune's database or artifacts cannot be used, or an artifact that must

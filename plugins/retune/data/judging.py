@@ -36,7 +36,8 @@ def judge(collected: Collected, suite: Suite, spec: PipelineSpec, spool: Spool, 
     Raises:
         DataError: The suite names an unknown expectation, or one with bad arguments.
     """
-    return validate(feature_table(collected, suite, spec, spool, project), suite, spec.pipeline)
+    table = feature_table(collected, suite, spec, spool, project)
+    return validate(table, suite, spec.pipeline, redacted=spec.data.privacy != "allow")
 
 
 def feature_table(

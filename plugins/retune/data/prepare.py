@@ -14,7 +14,7 @@ from retune.data.drops import Drops
 from retune.data.intake import Plan
 from retune.data.judging import judge
 from retune.data.publishing import HTML, Judged, Publisher
-from retune.data.requirements import flaws, require_enough
+from retune.data.requirements import flaws, nothing_to_learn, too_few
 from retune.data.selection import History, distinct, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool
@@ -40,6 +40,7 @@ def prepare(
     now: datetime,
     report: Report = print,
     files: FileSystems | None = None,
+    known: Database | None = None,
 ) -> Dataset:
     """Read, validate, clean and split the spec's rows, and register the dataset.
 
@@ -53,6 +54,7 @@ def prepare(
         now: When the dataset is registered.
         report: Takes a line of progress.
         files: Opens stores such as `s3://`; by default with what the environment says.
+        known: Tells what is settled: sides, what was held out, who is forgotten; by default `db`.
 
     Raises:
         DataError: The rows cannot be read, fail the suite, or are too few to train on.
@@ -64,16 +66,17 @@ def prepare(
         closing(Spool(Path(name))) as spool,
     ):
         publisher = Publisher(spec, settings, db, artifacts, now, Path(name))
-        collected = _collect(spec, suite, settings, db, Path(name), files, report)
+        collected = _collect(spec, suite, settings, known or db, Path(name), files, report)
         judged = _judge(collected, suite, spool, publisher, report)
-        with db.read() as tx:
+        with (known or db).read() as tx:
             history = History(splits.assigned(tx, spec.pipeline), held_out.known(tx, spec.pipeline))
         drops = Drops()
         found = distinct(collected.rows, spec, spool, history, drops)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
         report(f"kept {found.examples.height:,} examples; dropped {reasons or 'none'}")
-        require_enough(found.examples, spec, drops)
+        _require(too_few(found.examples, spec, drops) + nothing_to_learn(found.examples, spec))
         selection = select(found, spec, spool, history, drops, report)
+        _require(too_few(selection.examples, spec, drops))
         traffic = _asked(spec, settings, now, report)
         dataset = publisher.publish(collected, selection, spool, judged, traffic)
     sides = {"train": dataset.train, "validation": dataset.validation, "held_out": dataset.held_out}
@@ -118,15 +121,18 @@ def _asked(spec: PipelineSpec, settings: Settings, now: datetime, report: Report
     return [exchange.prompt for exchange in traffic]
 
 
+def _require(problems: list[Problem]) -> None:
+    if problems:
+        raise DataError(problems)
+
+
 def _judge(collected: Collected, suite: Suite, spool: Spool, publisher: Publisher, report: Report) -> Judged:
     """Keep Great Expectations' page, and stop where a row or the suite fails."""
     spec = publisher.spec
     verdict = judge(collected, suite, spec, spool, publisher.settings.project)
     page = publisher.put_page("validation", verdict.page, HTML)
     action = f"mend the rows or {spec.data.expectations or 'the spec'}; the page is {page.digest}"
-    problems = [*flaws(collected), *(Problem(failure, action) for failure in verdict.failures)]
-    if problems:
-        raise DataError(problems)
+    _require([*flaws(collected), *(Problem(failure, action) for failure in verdict.failures)])
     for warning in verdict.warnings:
         report(f"warning: {warning}")
     report(f"{verdict.expectations} expectations checked; the page is {page.digest}")

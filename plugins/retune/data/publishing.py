@@ -110,10 +110,11 @@ class Publisher:
         parts = {side: examples.filter(examples["side"] == side) for side in SIDES}
         empty = [side for side in SIDES if not parts[side].height]
         if empty:
+            what = f"no example of {examples.height:,} for {' and '.join(empty)}"
+            if selection.near_pairs:
+                what += f": {selection.near_pairs:,} pairs are so similar that they must share a side"
             raise DataError(
-                f"no example of {examples.height:,} for {' and '.join(empty)}: {selection.near_pairs:,} pairs"
-                " are so similar that they must share a side",
-                "add rows, or raise data.split.leak_similarity where all prompts are one template",
+                what, "add rows; where all prompts are one template, raise data.split.leak_similarity"
             )
         return {
             side: Split(artifact=self._put_lines(spool.lines(part)), rows=part.height)

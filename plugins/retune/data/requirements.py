@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from retune.data.collect import Collected
 from retune.data.drops import Drops
-from retune.errors import DataError, Problem
+from retune.errors import Problem
 from retune.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -30,22 +30,27 @@ def flaws(collected: Collected) -> list[Problem]:
     ]
 
 
-def require_enough(examples: pl.DataFrame, spec: PipelineSpec, drops: Drops) -> None:
-    """Refuse what is too little to learn from; raises DataError with all that is missing."""
-    problems: list[Problem] = []
+def too_few(examples: pl.DataFrame, spec: PipelineSpec, drops: Drops) -> list[Problem]:
+    """Return what is wrong where fewer examples are left than `data.min_examples`."""
     found, least = examples.height, spec.data.min_examples
-    if found < least:
-        gone = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
-        what = f"{found} examples are left, and data.min_examples is {least} (dropped: {gone or 'none'})"
-        problems.append(Problem(what, "add rows"))
-    if spec.task.kind == "classification" and found:
-        counts = dict(examples["label"].value_counts().iter_rows())
-        if len(counts) == 1:
-            what = f"all {found} examples have the label {next(iter(counts))!r}"
-            problems.append(Problem(what, "add rows of other labels: there is nothing to learn"))
-        single = sorted(label for label, count in counts.items() if count < 2)
-        if single:
-            what = f"one example only for {len(single)} labels: {', '.join(map(repr, single[:20]))}"
-            problems.append(Problem(what, "add rows, or list in task.labels only those that count"))
-    if problems:
-        raise DataError(problems)
+    if found >= least:
+        return []
+    gone = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
+    what = f"{found} examples are left, and data.min_examples is {least} (dropped: {gone or 'none'})"
+    return [Problem(what, "add rows")]
+
+
+def nothing_to_learn(examples: pl.DataFrame, spec: PipelineSpec) -> list[Problem]:
+    """Return what is wrong with the labels of a classification: one only, or single examples."""
+    if spec.task.kind != "classification" or not examples.height:
+        return []
+    problems = []
+    counts = dict(examples["label"].value_counts().iter_rows())
+    if len(counts) == 1:
+        what = f"all {examples.height} examples have the label {next(iter(counts))!r}"
+        problems.append(Problem(what, "add rows of other labels: there is nothing to learn"))
+    single = sorted(label for label, count in counts.items() if count < 2)
+    if single:
+        what = f"one example only for {len(single)} labels: {', '.join(map(repr, single[:20]))}"
+        problems.append(Problem(what, "add rows, or list in task.labels only those that count"))
+    return problems

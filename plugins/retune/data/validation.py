@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retune.data.expectations import register
 from retune.data.suites import SEVERITIES, Suite
-from retune.data.validation_page import examples, page_of
+from retune.data.validation_page import examples, page_of, without_personal_data
 from retune.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ def check(suite: Suite) -> list[Any]:
     return found
 
 
-def validate(table: pd.DataFrame, suite: Suite, name: str) -> Verdict:
+def validate(table: pd.DataFrame, suite: Suite, name: str, redacted: bool = True) -> Verdict:
     """Run a suite over all rows.
 
     Args:
         table: The feature table with the columns that the suite needs; see `features.to_table`.
         suite: What the rows must meet.
         name: What the page calls the suite: the pipeline.
+        redacted: Whether values are shown without personal data.
 
     Raises:
         DataError: The suite names an unknown expectation, or one with bad arguments.
@@ -75,6 +76,8 @@ def validate(table: pd.DataFrame, suite: Suite, name: str) -> Verdict:
     result = _run(table, check(suite), name)
     for item in result.results:
         _name_places(item.result or {}, table)
+        if redacted:
+            item.result = without_personal_data(item.result)
     failed = [item for item in result.results if not item.success]
     stops = [_sentence(item) for item in failed if item.expectation_config.severity.value == SEVERITIES[0]]
     warns = [_sentence(item) for item in failed if item.expectation_config.severity.value != SEVERITIES[0]]

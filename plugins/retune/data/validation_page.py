@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from retune.text import privacy
+
 # The page's scripts, styles and pictures come from the web, which it may not reach where it is served.
 _FROM_THE_WEB = re.compile(
     r"""<script.*?</script>|<link[^>]*>|<img[^>]*>|<footer>.*?</footer>|url\(['"]https?:[^'"]*['"]\)""",
     re.DOTALL,
 )
+_VALUES = {"value", "observed_value"}
 _NO_COLUMN = "Table-Level Expectations"
 
 
@@ -29,6 +32,26 @@ def examples(result: dict[str, Any]) -> list[str]:
     if not values or not places:
         return values or places
     return [f"{value} ({place})" for value, place in zip(values, places, strict=False)]
+
+
+def without_personal_data(value: Any) -> Any:
+    """Return what Great Expectations observed, with placeholders for personal data in texts and numbers.
+
+    Args:
+        value: Its result of an expectation, or a part of it.
+    """
+    if isinstance(value, dict):
+        # Counts and shares are under keys of their own; below these three stand values of rows.
+        return {
+            key: without_personal_data(item) if key in _VALUES or not isinstance(item, int | float) else item
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_personal_data(item) for item in value]
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        [shown], found = privacy.redact([str(value)])
+        return shown if found else value
+    return value
 
 
 def page_of(result: Any) -> bytes:

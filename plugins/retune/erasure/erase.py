@@ -162,7 +162,7 @@ def _rewrite(
         except FileNotFoundError:
             return  # somebody else forgets the same person
         # A damaged file does not get a good name by being rewritten: it goes as a whole.
-        if True:
+        if kept.digest == file.blob.digest:
             by = artifacts.put_file(target, "application/jsonl").digest
     _remove(file.blob.digest, by, db, artifacts, now)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from retune.artifacts import digest_of_json
 from retune.documents import read_document
@@ -158,6 +158,12 @@ class PipelineSpec(Part):
         if len({recipe.base_model for recipe in value}) > 1:
             raise ValueError("several base models, but one endpoint serves adapters of one base model")
         return value
+
+    @model_validator(mode="after")
+    def _caps_fit(self) -> PipelineSpec:
+        if self.data.caps.label is not None and self.task.kind != "classification":
+            raise ValueError(f"data.caps.label: a {self.task.kind} has no labels; take it out")
+        return self
 
     @property
     def digest(self) -> str:

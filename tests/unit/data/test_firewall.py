@@ -65,7 +65,7 @@ def edited(rows: list[str], seed: int, *kinds: str) -> list[str]:
 
 
 def test_what_was_held_out_never_comes_back(project: Project) -> None:
-    """Three runs: the rows; then copies of what was held out, relabelled; then all, without the first file."""
+    """Three runs: the rows; relabelled copies of what was held out instead; the rows again."""
     spec = project.spec("*.jsonl", label_errors="off")
     project.rows(rows_of(1, 300), "first.jsonl")
     first = choose(project, spec)
@@ -98,8 +98,9 @@ def test_a_copy_that_stands_alone_is_left_out_with_its_place(project: Project) -
     gone = said(found, "was_held_out")
     assert len(gone) > 10 and {row[1:2] + row[3:] for row in gone} == {("copies.jsonl", "near")}
     # One that is registered, but was never assigned a side, as by feedback.
-    rest = choose(project, spec, History({}, dict.fromkeys(found.examples["fingerprint"])))
-    assert side(rest, "train") == []
+    known = found.examples["fingerprint"]
+    rest = choose(project, spec, History({}, dict.fromkeys(known)))
+    assert not set(rest.examples.filter(rest.examples["side"] == "train")["fingerprint"]) & set(known)
     assert {row[3] for row in said(rest, "was_held_out")} == {"exact"}
 
 
@@ -109,11 +110,8 @@ def test_what_recipes_were_chosen_on_is_not_learned_from_either(project: Project
     spec = project.spec("*.jsonl", label_errors="off")
     first = choose(project, spec)
     chosen_on = side(first, "validation")
-    copies = [
-        {"text": text, "queue": queue}
-        for text in edited(chosen_on, 6, *KINDS, "typo")
-        for queue in QUEUES[:2]
-    ]
+    texts = edited(chosen_on, 6, *KINDS[3:], "typo")
+    copies = [{"text": text, "queue": QUEUES[n % 4]} for n, text in enumerate(texts)]
     project.rows(copies, "more.jsonl")
     found = choose(project, spec, remember(first))
     assert len(found.examples) > len(first.examples)
@@ -161,7 +159,7 @@ def test_no_near_duplicate_of_real_rows_crosses_the_split(project: Project) -> N
         pytest.skip(f"needs BANKING77 in {BANKING}")
     with (BANKING / "train.csv").open(encoding="utf-8", newline="") as file:
         real = [row for row in csv.DictReader(file) if row["text"].isascii()]
-    rows: list[dict[str, Any]] = [{"text": row["text"], "queue": row["category"]} for row in real[:1500]]
+    rows: list[dict[str, Any]] = [{"text": row["text"], "queue": row["category"]} for row in real[:800]]
     project.rows(rows)
     found = choose(project, project.spec(label_errors="off", privacy="allow"))
     # A sketch holds a text of up to 85 shingles whole; of longer ones it knows the similarity about.
@@ -169,6 +167,6 @@ def test_no_near_duplicate_of_real_rows_crosses_the_split(project: Project) -> N
         name: [text for text in side(found, name) if len(shingles(text)) <= 85]
         for name in ("train", "held_out")
     }
-    assert len(short["held_out"]) > 200 and found.near_pairs > 100
+    assert len(short["held_out"]) > 100 and found.near_pairs > 50
     assert not close(short["held_out"], short["train"], 0.66)
     assert not close(side(found, "held_out"), side(found, "train"), 0.66 + 3 * 0.054)

@@ -149,7 +149,7 @@ def test_one_label_only(project: Project) -> None:
 
 def test_no_empty_side(project: Project) -> None:
     project.rows([{"text": f"t {n}", "queue": f"q{n % 6}"} for n in range(12)])
-    with pytest.raises(DataError, match="no example for validation"):
+    with pytest.raises(DataError, match="no example of 12 for validation"):
         project.prepare()
     with project.db.read() as tx:
         assert splits.assigned(tx, "tickets") == {}
