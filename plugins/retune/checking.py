@@ -42,7 +42,9 @@ def check(path: Path, settings: Settings, console: Console) -> None:
     """
     spec = load_spec(path)
     console.print(f"[bold]{spec.pipeline}[/bold]: the spec is good ({path})")
-    with tempfile.TemporaryDirectory(prefix="retune-check-") as folder:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    # Named as a preparation's, so that a cleanup takes what a killed check leaves.
+    with tempfile.TemporaryDirectory(prefix="prepare-", dir=settings.home) as folder:
         place = Path(folder)
         throwaway = replace(
             settings,

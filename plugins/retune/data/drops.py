@@ -67,9 +67,10 @@ class Drops:
         return found
 
     def lines(self, spool: Spool) -> Iterator[bytes]:
-        """Yield one JSON line a row: reason, detail, file, line and the row itself as it was cleaned.
+        """Yield one JSON line a row: reason, detail, file, line, whom it is about, and the cleaned row.
 
-        Of a forgotten person's row only its place is said.
+        Whom it is about is a hash, for `retune forget`. Of a forgotten person's row only its place
+        is said.
         """
         for frame in self._frames:
             for row in frame.iter_slices(10_000):
@@ -81,6 +82,6 @@ def _lines(frame: pl.DataFrame, spool: Spool) -> Iterator[bytes]:
 
     kept = spool.lines(frame.filter(pl.col("size") > 0))
     said: Any
-    for said in frame.select("reason", "detail", "file", "line", "size").iter_rows(named=True):
+    for said in frame.select("reason", "detail", "file", "line", "subject", "size").iter_rows(named=True):
         row = json.loads(next(kept)) if said.pop("size") else None
         yield canonical_json({**said, "row": row}) + b"\n"
