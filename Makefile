@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BANKING77 ?= ../shared/data/banking77/train.csv
 
-.PHONY: setup demo demo-stop test faults check e2e lock clean
+.PHONY: setup demo demo-stop test faults check e2e bench-data lock clean
 
 setup: ## make .venv and .venv-vllm; quick when nothing changed
 	@$(PYTHON) requirements/install.py
@@ -27,6 +27,9 @@ check: setup ## style, types
 
 e2e: setup ## the tune DAG on real data: make e2e BANKING77=train.csv
 	$(BIN)/retune e2e $(BANKING77)
+
+bench-data: setup ## speed, memory and sureness of the data stage
+	$(BIN)/python -m benchmarks.data
 
 lock: setup ## resolve the lock files anew
 	requirements/lock.sh

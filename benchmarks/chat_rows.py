@@ -27,23 +27,21 @@ def rows(count: int, seed: int = 7) -> Iterator[dict[str, Any]]:
     rng = random.Random(seed)
     vocabulary = words(6_000)
     totals = list(accumulate(1 / (rank + 5) for rank in range(len(vocabulary))))
-    kept: list[list[str]] = []
+    kept: list[tuple[list[str], list[str]]] = []
     for number in range(count):
         kind = rng.random()
+        asked = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(95, 135))
+        said = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(90, 120))
         if kept and kind < COPIES + NEAR_COPIES:
-            asked = list(rng.choice(kept))
+            asked, said = map(list, rng.choice(kept))
             if kind >= COPIES:
                 asked[rng.randrange(len(asked))] = rng.choice(vocabulary)
         else:
-            asked = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(95, 135))
             asked[rng.randrange(len(asked))] = f"order {number}"
             if rng.random() < CONTACTS:
-                asked.append(
-                    f"Write to {asked[0]}{number}@example.org or call +49 30 1234{number % 10_000:04}"
-                )
+                asked.append(f"Write to {asked[0]}{number}@example.org or +49 30 1234{number % 10_000:04}")
         if len(kept) < 5_000:
-            kept.append(asked)
-        said = rng.choices(vocabulary, cum_weights=totals, k=rng.randrange(90, 120))
+            kept.append((asked, said))
         answer = "" if rng.random() < EMPTY else _prose(said)
         yield {
             "messages": [
