@@ -75,5 +75,5 @@ def features(row: dict[str, Any]) -> dict[str, Any]:
         "tokens": sum(map(len, texts)) // 4,
         "turns": len(messages),
         "question": " ".join(" ".join(texts[:-1]).split()),
-        "answer": " ".join(texts[-1].split()),
+        "answer": texts[-1],
     }

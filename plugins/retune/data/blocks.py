@@ -50,11 +50,14 @@ class Block:
     def rows(self) -> Iterator[tuple[Item, bool]]:
         """Yield each row, and whether its texts are sure to be plain ASCII."""
         yield from ((item, False) for item in self.items)
+        for number, line in self.lines():
+            yield parse(number, line)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line that is not blank, with its number."""
         for number, line in enumerate(self._lines(), start=self.line):
             if line and not line.isspace():
-                value = jsonl.parse_line(line, number)
-                plain = jsonl.is_plain(line)
-                yield (value, False) if isinstance(value, BadLine) else ((number, value), plain)
+                yield number, line
 
     def _lines(self) -> list[bytes]:
         if self.path is None:
@@ -64,6 +67,12 @@ class Block:
                 raise changed(self.file)
             file.seek(self.offset)
             return file.read(self.size).split(b"\n")
+
+
+def parse(number: int, line: bytes) -> tuple[Item, bool]:
+    """Read a line; say too whether its texts are sure to be plain ASCII."""
+    value = jsonl.parse_line(line, number)
+    return (value, False) if isinstance(value, BadLine) else ((number, value), jsonl.is_plain(line))
 
 
 def cut(

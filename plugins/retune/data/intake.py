@@ -11,7 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retune.data.blocks import Block
+from retune.data import plain_chat
+from retune.data.blocks import Block, Item, parse
 from retune.data.cleaning import clean_text
 from retune.data.rows import BadLine
 from retune.data.shapes import (
@@ -77,11 +78,7 @@ def read_block(block: Block, plan: Plan) -> Read:
 
     segment = Segment(plan.spool, block.number)
     reader = _Reader(plan, segment)
-    for item, plain in block.rows():
-        if isinstance(item, BadLine):
-            reader.refuse(item.line, {}, item.what, item.action)
-        else:
-            reader.take(*item, plain)
+    reader.read(block)
     segment.close()
     schema = _schema()
     values = zip(*reader.rows, strict=True) if reader.rows else ([] for _ in schema)
@@ -130,6 +127,26 @@ class _Reader:
         self.columns: dict[str, list[Any]] = {}
         self.personal: Counter[str] = Counter()
         self.cleaned = 0
+
+    def read(self, block: Block) -> None:
+        """Read a block, each row the shortest way that takes it."""
+        if block.items or not plain_chat.fits(self._data, self._plan.columns):
+            for item, plain in block.rows():
+                self._take_or_refuse(item, plain)
+            return
+        chats = plain_chat.PlainChats(self._data, self._labelled, self._segment, self.personal)
+        for number, line in block.lines():
+            if row := chats.take(number, line):
+                self.rows.append(row)
+            else:
+                self._take_or_refuse(*parse(number, line))
+        self.cleaned += chats.cleaned
+
+    def _take_or_refuse(self, item: Item, plain: bool) -> None:
+        if isinstance(item, BadLine):
+            self.refuse(item.line, {}, item.what, item.action)
+        else:
+            self.take(*item, plain)
 
     def refuse(self, line: int, values: Mapping[str, Any], what: str, action: str) -> None:
         """Note a row that is no conversation."""

@@ -12,6 +12,8 @@ from retune.text.conversations import Conversation, read_conversation
 if TYPE_CHECKING:
     import polars as pl
 
+_BUFFER = 1 << 20
+
 
 class Segment:
     """One file of a spool, written by one process, one canonical line after the other.
@@ -23,7 +25,7 @@ class Segment:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
-        self._file = (folder / f"{number}.jsonl").open("wb")
+        self._file = (folder / f"{number}.jsonl").open("wb", buffering=_BUFFER)
         self._end = 0
 
     def add(self, line: bytes) -> tuple[int, int]:

@@ -62,8 +62,8 @@ class Conversation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One example: what is asked, and the answer to learn.
 
     Attributes:
-        id: 64 hex digits over what is asked and answered, normalised. The system prompt is left
-            out: rewording it does not make an example new.
+        id: 64 hex digits over what is asked, normalised, and what is answered. The system prompt is
+            left out: rewording it does not make an example new.
         messages: The turns; the last one is the assistant's.
         rejected: The worse answer, where the example is a preference.
         tools: Definitions of the tools that may be called, JSON as text; empty where there are none.

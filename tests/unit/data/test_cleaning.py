@@ -106,7 +106,9 @@ def test_copies_go_and_name_the_one_that_stays() -> None:
 @settings(max_examples=30)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.integers(0, 2), st.sampled_from("gh"))
+        st.tuples(
+            st.sampled_from("abcdef"), st.sampled_from("xxxxxy"), st.integers(0, 2), st.sampled_from("gh")
+        )
     ),
     st.randoms(use_true_random=False),
 )

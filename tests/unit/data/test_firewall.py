@@ -125,9 +125,9 @@ def prompts(project: Project, dataset: Dataset, name: str) -> list[str]:
     return [row.prompt for row in project.read(getattr(dataset, name))]
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-def test_runs_with_more_rows_move_nobody_and_let_nothing_through(project: Project, seed: int) -> None:
+def test_runs_with_more_rows_move_nobody_and_let_nothing_through(project: Project) -> None:
     """The whole stage, twice: 10% more rows, half of which are edited copies of any earlier row."""
+    seed = 11
     rows, rng = rows_of(seed, 600), random.Random(seed)
     spec = project.spec("*.jsonl", label_errors="off", privacy="allow")
     least = spec.data.split.leak_similarity
@@ -162,11 +162,12 @@ def test_no_near_duplicate_of_real_rows_crosses_the_split(project: Project) -> N
     rows: list[dict[str, Any]] = [{"text": row["text"], "queue": row["category"]} for row in real[:800]]
     project.rows(rows)
     found = choose(project, project.spec(label_errors="off", privacy="allow"))
-    # A sketch holds a text of up to 85 shingles whole; of longer ones it knows the similarity about.
+    # A sketch holds a text of up to 85 shingles whole.
     short = {
         name: [text for text in side(found, name) if len(shingles(text)) <= 85]
-        for name in ("train", "held_out")
+        for name in ("train", "validation", "held_out")
     }
     assert len(short["held_out"]) > 100 and found.near_pairs > 50
-    assert not close(short["held_out"], short["train"], 0.66)
+    assert not close(short["held_out"], short["train"] + short["validation"], 0.66)
+    # Of longer ones it knows the similarity to within some 0.05.
     assert not close(side(found, "held_out"), side(found, "train"), 0.66 + 3 * 0.054)
