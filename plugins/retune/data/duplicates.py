@@ -27,8 +27,8 @@ _BATCH = 20_000
 
 def signatures_of(examples: pl.DataFrame, spool: Spool) -> Signatures:
     """Return one signature an example, made batch by batch from the spool."""
-    found = near_duplicates.signatures([])
-    found.resize((examples.height, found.shape[1]))
+    one = near_duplicates.signatures([""])
+    found = np.empty((examples.height, one.shape[1]), dtype=one.dtype)
     prompts, done = spool.prompts(examples), 0
     while texts := list(islice(prompts, _BATCH)):
         found[done : done + len(texts)] = near_duplicates.signatures(texts)

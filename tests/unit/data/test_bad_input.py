@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
@@ -236,9 +235,10 @@ def test_odd_input_that_is_right_is_read(project: Project) -> None:
         f"two\nlines, {script}": "7",
     }
     for page in (dataset.validation_page, dataset.card):
+        assert page is not None
         shown = project.artifacts.get_bytes(page.digest).decode()
         assert "<script>alert" not in shown
-    assert "&lt;script&gt;alert" in shown and not re.findall(r"<script", shown)
+    assert "&lt;script&gt;alert" in shown and "<script" not in shown
 
 
 # Disks that are full

@@ -121,6 +121,20 @@ def test_what_recipes_were_chosen_on_is_not_learned_from_either(project: Project
     assert not close(side(found, "held_out"), kept, spec.data.split.leak_similarity)
 
 
+def test_rows_that_come_back_relabelled_without_the_rest_go_where_they_were(project: Project) -> None:
+    project.rows(rows_of(7, 300), "first.jsonl")
+    spec = project.spec("*.jsonl", label_errors="off")
+    first = choose(project, spec)
+    (project.root / "first.jsonl").unlink()
+    places = dict(first.examples.select("prompt", "side").iter_rows())
+    back = [{"text": f" {text}\n", "queue": QUEUES[n % 4]} for n, text in enumerate(places)]
+    project.rows(back, "back.jsonl")
+    found = choose(project, spec, remember(first))
+    again = dict(found.examples.select("prompt", "side").iter_rows())
+    assert len(again) > 0.8 * len(places) and set(again.values()) == set(places.values())
+    assert again == {text: places[text] for text in again}
+
+
 def prompts(project: Project, dataset: Dataset, name: str) -> list[str]:
     return [row.prompt for row in project.read(getattr(dataset, name))]
 
