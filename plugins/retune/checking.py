@@ -78,7 +78,7 @@ def _settled(settings: Settings, console: Console) -> Database | None:
     try:
         db.check()
     except StateError as error:
-        _say(console, f"checked as the first dataset of its pipeline: {error}")
+        _say(console, f"checked as the pipeline's first dataset: {error.problems[0].what}")
         return None
     return db
 

@@ -83,7 +83,7 @@ def test_what_was_held_out_never_comes_back(project: Project) -> None:
         ever += side(found, "held_out")
         history = remember(found, history)
         project.rows(rows_of(1, 300), "first.jsonl")
-        (project.root / "second.jsonl").write_bytes(b'{"text": "one row", "queue": "billing"}\n')
+        (project.root / "second.jsonl").unlink(missing_ok=True)
 
 
 def test_a_copy_that_stands_alone_is_left_out_with_its_place(project: Project) -> None:

@@ -103,7 +103,7 @@ def test_how_similar_gives_away_is_the_spec_s_word(project: Project) -> None:
     assert Counter(choose(project, loose).examples["side"]) == {"train": 28, "validation": 4, "held_out": 8}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(st.integers(0, 10**6), st.integers(30, 200), st.integers(1, 60), st.sampled_from([0.7, 0.9, 1]))
 def test_every_row_is_kept_or_left_out_for_a_reason_and_later_ones_move_nobody(
     project: Project, seed: int, count: int, more: int, threshold: float
