@@ -1,4 +1,4 @@
-"""What was ever held out never enters training."""
+"""What was ever held out never enters training, nor what models are chosen by."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def stop_leaks(
-    train: pl.DataFrame,
+    examples: pl.DataFrame,
     signatures: Signatures,
     held_out: Mapping[str, bytes | None],
     threshold: float,
     drops: Drops,
 ) -> pl.DataFrame:
-    """Leave out training examples that ask what the pipeline once held out.
+    """Leave out examples that ask what the pipeline once held out.
 
     The registry knows fingerprints and signatures, never texts: it may outlive a row whose text
     had to be erased.
 
     Args:
-        train: The examples that would be trained on.
+        examples: What would be trained or chosen by.
         signatures: One an example.
         held_out: Fingerprint -> signature of all that was ever held out; None where it was
             registered without one, so that only an exact copy is found.
@@ -38,10 +38,10 @@ def stop_leaks(
 
     known = [signature for signature in held_out.values() if signature is not None]
     near = near_duplicates.matches(signatures, near_duplicates.from_bytes(known), threshold)
-    exact = train["fingerprint"].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
+    exact = examples["fingerprint"].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
     detail = pl.select(
         pl.when(exact).then(pl.lit("exact")).when(pl.Series(near) >= 0).then(pl.lit("near"))
     ).to_series()
-    leaks = train.with_columns(detail.alias("detail"))
+    leaks = examples.with_columns(detail.alias("detail"))
     drops.add(leaks.filter(pl.col("detail").is_not_null()), "was_held_out")
     return leaks.filter(pl.col("detail").is_null()).drop("detail")

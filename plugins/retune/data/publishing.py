@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,11 +160,17 @@ class Publisher:
         return self.artifacts.put_bytes(canonical_json(parts), JSON).digest
 
     def _put_lines(self, lines: Iterable[bytes]) -> Artifact:
-        """Store a file that need not fit into memory."""
-        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
-            file.writelines(lines)
-            file.flush()
-            return self.artifacts.put_file(Path(file.name), JSONL)
+        """Store a file that need not fit into memory; raises DataError where the disk is full."""
+        path = self.folder / "lines.jsonl"
+        try:
+            with path.open("wb") as file:
+                file.writelines(lines)
+        except OSError as error:
+            what = f"cannot write the dataset to {self.folder}: {error.strerror or error}"
+            raise DataError(what, "free space there, or set RETUNE_HOME to another disk") from error
+        artifact = self.artifacts.put_file(path, JSONL)
+        path.unlink()
+        return artifact
 
     def _register(self, dataset: Dataset, selection: Selection) -> None:
         """Note all in one transaction: who may be trained on, who was held out, and whom it is about."""

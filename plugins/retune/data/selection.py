@@ -101,7 +101,7 @@ def select(
     drops: Drops,
     report: Callable[[str], None],
 ) -> Selection:
-    """Look for label errors, cap, split, and keep training apart from all that was ever held out.
+    """Look for label errors, cap, split, and keep all else apart from what was ever held out.
 
     Args:
         found: What is left after `distinct`.
@@ -154,11 +154,11 @@ def _split(
     numbered = examples.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
     shares = spec.data.split
     placed = assign_sides(numbered, np.concatenate(links), history.sides, shares, spec.seed, drops)
-    train, away = (placed.filter(pl.col("side") == side) for side in ("train", "held_out"))
+    used, away = placed.filter(pl.col("side") != "held_out"), placed.filter(pl.col("side") == "held_out")
     # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
     signatures = near_duplicates.to_bytes(found.signatures[away["row"].to_numpy()])
     ever = {**history.held_out, **dict(zip(away["fingerprint"], signatures, strict=True))}
-    rows = train["row"].to_numpy()
-    safe = stop_leaks(train, found.signatures[rows], ever, shares.leak_similarity, drops)
-    kept = pl.concat([placed.filter(pl.col("side") != "train"), safe]).sort("row")
+    rows = used["row"].to_numpy()
+    safe = stop_leaks(used, found.signatures[rows], ever, shares.leak_similarity, drops)
+    kept = pl.concat([away, safe]).sort("row")
     return kept.drop("row"), found.signatures[kept["row"].to_numpy()]

@@ -312,8 +312,6 @@ def test_a_disk_that_is_full_while_sides_are_stored(
     assert isinstance(error, ArtifactError) and f"in {url}" in str(error)
 
 
-@pytest.mark.xfail(raises=OSError, strict=True, reason="publishing.py lets the system's error through")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_is_full_while_sides_are_written(
     project: Project, small_disk: Callable[[int], Path]
 ) -> None:

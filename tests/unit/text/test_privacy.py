@@ -240,3 +240,8 @@ def test_hostile_text_ends(unit: str) -> None:
     text = unit * (20_000 // len(unit))
     once, _ = privacy.redact([text])
     assert len(once[0]) <= 2 * len(text)
+
+
+def test_a_validator_that_stumbles_finds_nothing() -> None:
+    # stdnum looks this up as a Chinese resident's number, of a county that it does not know.
+    assert privacy.redact(["111101110111100000"]) == (["111101110111100000"], Counter())

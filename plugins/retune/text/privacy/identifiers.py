@@ -126,7 +126,12 @@ def _found(match: re.Match[str]) -> Found:
 
 
 def _valid(one: _Identifier, number: str) -> bool:
-    return not one.check or _validator(one.check)(number)
+    if not one.check:
+        return True
+    try:
+        return _validator(one.check)(number)
+    except Exception:  # stdnum's own slips, such as a KeyError for a county that it does not know
+        return False
 
 
 @functools.cache
