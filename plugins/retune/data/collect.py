@@ -21,22 +21,35 @@ _IDLE_S = 10
 
 
 @dataclass
+class Tally:
+    """What the sources held, in figures.
+
+    Attributes:
+        digests: Source -> digest of its bytes.
+        rows: Source -> its rows.
+        personal: Kind -> how many pieces of personal data were found.
+        cleaned: Rows that cleaning changed.
+    """
+
+    digests: dict[str, str] = field(default_factory=dict)
+    rows: Counter[str] = field(default_factory=Counter)
+    personal: Counter[str] = field(default_factory=Counter)
+    cleaned: int = 0
+
+
+@dataclass(frozen=True)
 class Collected:
     """What the sources held.
 
     Attributes:
         rows: One row a source row.
         columns: Source columns that the expectations judge: the values, row by row.
-        digests: Source -> digest of its bytes.
-        personal: Kind -> how many pieces of personal data were found.
-        cleaned: Rows that cleaning changed.
+        tally: The figures.
     """
 
     rows: pl.DataFrame
     columns: dict[str, list[Any]]
-    digests: dict[str, str] = field(default_factory=dict)
-    personal: Counter[str] = field(default_factory=Counter)
-    cleaned: int = 0
+    tally: Tally
 
 
 def collect(sources: Iterable[Source], plan: Plan, report: Callable[[str], None]) -> Collected:
@@ -53,22 +66,20 @@ def collect(sources: Iterable[Source], plan: Plan, report: Callable[[str], None]
     import polars as pl
 
     plan.spool.mkdir(parents=True, exist_ok=True)
-    digests: dict[str, str] = {}
     frames: list[pl.DataFrame] = []
     columns: dict[str, list[Any]] = {}
-    found = Collected(pl.DataFrame(), columns, digests)
-    count = 0
-    for read in _read(cut(sources, _needed(plan), digests.__setitem__), plan):
+    tally, count = Tally(), 0
+    for read in _read(cut(sources, _needed(plan), tally.digests.__setitem__), plan):
         for name in {*columns, *read.columns}:
             values = read.columns.get(name, [None] * read.rows.height)
             columns.setdefault(name, [None] * count).extend(values)
         count += read.rows.height
         frames.append(read.rows)
-        found.personal.update(read.personal)
-        found.cleaned += read.cleaned
+        tally.rows[read.file] += read.rows.height
+        tally.personal.update(read.personal)
+        tally.cleaned += read.cleaned
         report(f"read {count:,} rows")
-    found.rows = pl.concat(frames) if frames else _nothing(plan)
-    return found
+    return Collected(pl.concat(frames) if frames else _nothing(plan), columns, tally)
 
 
 def _read(blocks: Iterator[Block], plan: Plan) -> Iterator[Read]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Signatures = npt.NDArray[np.uint32]
     Pairs = npt.NDArray[np.int64]
+    Rows = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
 _BATCH = 20_000
@@ -28,7 +29,7 @@ _BATCH = 20_000
 def signatures_of(examples: pl.DataFrame, spool: Spool) -> Signatures:
     """Return one signature an example, made batch by batch from the spool."""
     one = near_duplicates.signatures([""])
-    found = np.empty((examples.height, one.shape[1]), dtype=one.dtype)
+    found = spool.array((examples.height, one.shape[1]), one.dtype)
     prompts, done = spool.prompts(examples), 0
     while texts := list(islice(prompts, _BATCH)):
         found[done : done + len(texts)] = near_duplicates.signatures(texts)
@@ -42,13 +43,17 @@ class Distinct:
 
     Attributes:
         examples: In the order given.
-        signatures: One an example.
+        signatures: One an example, and those of examples that were left out since.
+        places: Where in `signatures` each example's stands.
         links: Pairs of indices into `examples` that are nearly the same and must share a side.
+        similarity: From which they are linked.
     """
 
     examples: pl.DataFrame
     signatures: Signatures
+    places: Rows
     links: Pairs
+    similarity: float
 
     def keep(self, kept: Mask) -> Distinct:
         """Return the same without the examples that are not kept."""
@@ -56,12 +61,13 @@ class Distinct:
             return self
         place = np.cumsum(kept) - 1
         links = place[self.links[kept[self.links].all(axis=1)]]
-        return Distinct(self.examples.filter(kept), self.signatures[kept], links)
+        return replace(self, examples=self.examples.filter(kept), places=self.places[kept], links=links)
 
 
 def find_links(examples: pl.DataFrame, signatures: Signatures, threshold: float) -> Distinct:
     """Link the examples whose prompts are so close that one would give the other away."""
-    return Distinct(examples, signatures, near_duplicates.pairs(signatures, threshold))
+    links = near_duplicates.pairs(signatures, threshold)
+    return Distinct(examples, signatures, np.arange(examples.height), links, threshold)
 
 
 def drop_near_conflicts(found: Distinct, drops: Drops) -> Distinct:
@@ -98,8 +104,7 @@ def drop_near_duplicates(
     if threshold >= 1:
         return found
     examples = found.examples
-    close = near_duplicates.pairs(found.signatures, threshold)
-    close = _answered_alike(close, examples, spool, threshold)
+    close = _answered_alike(_closer(found, threshold), examples, spool, threshold)
     known = examples["fingerprint"].is_in(earlier.implode()).to_numpy()
     # A prompt may be answered in several ways where there are no labels.
     labelled = bool((examples["label"] != "").any())
@@ -115,7 +120,15 @@ def drop_near_duplicates(
     kept = np.ones(examples.height, dtype=bool)
     kept[rows] = False
     links = stands_for[found.links]
-    return Distinct(examples, found.signatures, links[links[:, 0] != links[:, 1]]).keep(kept)
+    return replace(found, links=links[links[:, 0] != links[:, 1]]).keep(kept)
+
+
+def _closer(found: Distinct, threshold: float) -> Pairs:
+    """Return the pairs of examples that are as similar as this."""
+    if threshold < found.similarity:
+        return near_duplicates.pairs(found.signatures[found.places], threshold)
+    places = found.places[found.links]
+    return found.links[near_duplicates.are_similar(found.signatures, places, threshold)]
 
 
 def _answered_alike(close: Pairs, examples: pl.DataFrame, spool: Spool, threshold: float) -> Pairs:
@@ -136,7 +149,7 @@ def _twins(found: Distinct) -> npt.NDArray[np.int64]:
     from scipy.sparse.csgraph import connected_components
 
     a, b = found.links[:, 0], found.links[:, 1]
-    equal = (found.signatures[a] == found.signatures[b]).all(axis=1)
+    equal = near_duplicates.are_similar(found.signatures, found.places[found.links], 1)
     size = found.examples.height
     graph = coo_matrix((np.ones(int(equal.sum()), dtype=bool), (a[equal], b[equal])), shape=(size, size))
     groups: npt.NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)

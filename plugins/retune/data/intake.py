@@ -60,12 +60,14 @@ class Read:
     """What a block held.
 
     Attributes:
+        file: Whose block it is.
         rows: One row a source row, with the columns of `_schema`.
         columns: Of `Plan.columns` those that a row has: the values, row by row.
         personal: Kind -> how many pieces of personal data were found.
         cleaned: Rows that cleaning changed.
     """
 
+    file: str
     rows: pl.DataFrame
     columns: dict[str, list[Any]]
     personal: Counter[str]
@@ -86,7 +88,7 @@ def read_block(block: Block, plan: Plan) -> Read:
     if plan.languages:
         rows = rows.with_columns(language=_languages(rows, plan.spool / f"{block.number}.jsonl"))
     place = {"file": pl.lit(block.file), "segment": pl.lit(block.number, pl.UInt32)}
-    return Read(rows.with_columns(**place), reader.columns, reader.personal, reader.cleaned)
+    return Read(block.file, rows.with_columns(**place), reader.columns, reader.personal, reader.cleaned)
 
 
 def _schema() -> dict[str, Any]:

@@ -15,9 +15,9 @@ from retune.data.intake import Plan
 from retune.data.judging import judge
 from retune.data.publishing import HTML, Judged, Publisher
 from retune.data.requirements import flaws, nothing_to_learn, too_few
-from retune.data.selection import History, distinct, select
+from retune.data.selection import History, distinct, examples_of, select
 from retune.data.sources import find_sources
-from retune.data.spool import Spool
+from retune.data.spool import Spool, no_room
 from retune.data.suites import Suite, needs, suite_for
 from retune.data.traffic_distance import MOST_PROMPTS
 from retune.errors import DataError, Problem
@@ -68,17 +68,21 @@ def prepare(
         publisher = Publisher(spec, settings, db, artifacts, now, Path(name))
         collected = _collect(spec, suite, settings, known or db, Path(name), files, report)
         judged = _judge(collected, suite, spool, publisher, report)
+        drops = Drops()
+        tally, examples = collected.tally, examples_of(collected.rows, drops)
+        # A million rows take some of the memory that looking for near-duplicates needs.
+        del collected
         with (known or db).read() as tx:
             history = History(splits.assigned(tx, spec.pipeline), held_out.known(tx, spec.pipeline))
-        drops = Drops()
-        found = distinct(collected.rows, spec, spool, history, drops)
+        found = distinct(examples, spec, spool, history, drops)
+        del examples
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
         report(f"kept {found.examples.height:,} examples; dropped {reasons or 'none'}")
         _require(too_few(found.examples, spec, drops) + nothing_to_learn(found.examples, spec))
         selection = select(found, spec, spool, history, drops, report)
         _require(too_few(selection.examples, spec, drops))
         traffic = _asked(spec, settings, now, report)
-        dataset = publisher.publish(collected, selection, spool, judged, traffic)
+        dataset = publisher.publish(tally, selection, spool, judged, traffic)
     sides = {"train": dataset.train, "validation": dataset.validation, "held_out": dataset.held_out}
     report(
         f"dataset {dataset.digest}: " + ", ".join(f"{split.rows:,} {side}" for side, split in sides.items())
@@ -104,9 +108,8 @@ def _collect(
     try:
         collected = collect(sources, plan, report)
     except OSError as error:
-        what = f"cannot keep the rows in {settings.home} while they are prepared: {error.strerror or error}"
-        raise DataError(what, "free space there, or set RETUNE_HOME to another disk") from error
-    report(f"read {collected.rows.height:,} rows from {len(collected.digests)} files")
+        raise no_room(folder, error) from error
+    report(f"read {collected.rows.height:,} rows from {len(collected.tally.digests)} files")
     return collected
 
 

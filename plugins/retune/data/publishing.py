@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from retune.artifacts import Artifacts, canonical_json
 from retune.data.card import card
-from retune.data.collect import Collected
+from retune.data.collect import Tally
 from retune.data.figures import SIDES, Found, describe
 from retune.data.selection import Selection
-from retune.data.spool import Spool
+from retune.data.spool import Spool, no_room
 from retune.data.token_totals import TokenTotal, total_tokens
 from retune.errors import DataError
 from retune.records import Artifact, Dataset, Split
@@ -21,7 +21,6 @@ from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, dataset_records, held_out, splits, subjects
 from retune.state.database import Database
-from retune.text import near_duplicates
 from retune.text.tokens import counter_for
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Publisher:
         return page
 
     def publish(
-        self, collected: Collected, selection: Selection, spool: Spool, judged: Judged, traffic: list[str]
+        self, tally: Tally, selection: Selection, spool: Spool, judged: Judged, traffic: list[str]
     ) -> Dataset:
         """Store the three sides, what was left out, and the card; register the dataset.
 
@@ -80,7 +79,7 @@ class Publisher:
         """
         sides = self._sides(selection, spool)
         tokens = self._tokens(selection.examples, spool)
-        found = self._found(collected, selection, judged, sides["held_out"], tokens, traffic)
+        found = self._found(tally, selection, judged, sides["held_out"], tokens, traffic)
         figures = describe(selection.examples, selection.drops, spool, self.spec, found)
         dataset = Dataset(
             spec_digest=self.spec.digest,
@@ -90,10 +89,10 @@ class Publisher:
             validation=sides["validation"],
             held_out=sides["held_out"],
             labels=tuple(sorted(set(selection.examples["label"]) - {""})),
-            sources=collected.digests,
-            rows_read=collected.rows.height,
+            sources=tally.digests,
+            rows_read=tally.rows.total(),
             dropped=selection.drops.counts,
-            personal=dict(collected.personal),
+            personal=dict(tally.personal),
             tokens={total.base_model: total.tokens for total in tokens},
             warnings=tuple(judged.warnings),
             validation_page=judged.page,
@@ -132,7 +131,7 @@ class Publisher:
 
     def _found(
         self,
-        collected: Collected,
+        tally: Tally,
         selection: Selection,
         judged: Judged,
         held: Split,
@@ -142,9 +141,9 @@ class Publisher:
         with self.db.read() as tx:
             uses = held_out.uses(tx, self.spec.pipeline, held.artifact.digest)
         return Found(
-            rows_read=dict(collected.rows["file"].value_counts().iter_rows()),
-            personal=collected.personal,
-            cleaned=collected.cleaned,
+            rows_read=dict(tally.rows),
+            personal=tally.personal,
+            cleaned=tally.cleaned,
             label_errors=selection.label_errors,
             judged=selection.judged,
             near_pairs=selection.near_pairs,
@@ -166,8 +165,7 @@ class Publisher:
             with path.open("wb") as file:
                 file.writelines(lines)
         except OSError as error:
-            what = f"cannot write the dataset to {self.folder}: {error.strerror or error}"
-            raise DataError(what, "free space there, or set RETUNE_HOME to another disk") from error
+            raise no_room(self.folder, error) from error
         artifact = self.artifacts.put_file(path, JSONL)
         path.unlink()
         return artifact
@@ -176,12 +174,9 @@ class Publisher:
         """Note all in one transaction: who may be trained on, who was held out, and whom it is about."""
         examples, pipeline = selection.examples, dataset.pipeline
         names = examples.select("fingerprint", "side").unique(maintain_order=True)
-        away = (examples["side"] == "held_out").to_numpy()
-        signatures = near_duplicates.to_bytes(selection.signatures[away])
-        registry = dict(zip(examples["fingerprint"].filter(away), signatures, strict=True))
         with self.db.write() as tx:
             splits.assign(tx, pipeline, dict(names.iter_rows()), self.now)
-            held_out.register(tx, pipeline, registry, self.now)
+            held_out.register(tx, pipeline, selection.held_out, self.now)
             dataset_records.add(tx, dataset, self.now)
             subjects.add_reached(
                 tx,

@@ -23,10 +23,10 @@ def flaws(collected: Collected) -> list[Problem]:
     if rows.height > SHOWN_PROBLEMS:
         more = f"and {rows.height - SHOWN_PROBLEMS:,} more problems"
         problems.append(Problem(more, "mend these first"))
-    read = set(collected.rows["file"].unique())
     action = "add rows, or take it out of data.sources"
+    tally = collected.tally
     return problems + [
-        Problem("holds no row", action, name) for name in collected.digests if name not in read
+        Problem("holds no row", action, name) for name in tally.digests if not tally.rows[name]
     ]
 
 

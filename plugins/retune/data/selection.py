@@ -21,8 +21,6 @@ from retune.text import near_duplicates
 if TYPE_CHECKING:
     import polars as pl
 
-    from retune.data.duplicates import Signatures
-
 EXAMPLE = (
     *("id", "fingerprint", "label", "file", "line", "stratum", "group", "time", "subject"),
     *("prompt_chars", "completion_chars", "segment", "place", "size", "mark"),
@@ -49,7 +47,7 @@ class Selection:
 
     Attributes:
         examples: Sorted by id; the column `side` says where each one is.
-        signatures: One an example.
+        held_out: Fingerprint -> signature of what is held out now.
         drops: What was left out.
         near_pairs: Pairs of examples that are nearly the same and share a side.
         label_errors: Likely label errors by row of `judged`; None where they were not looked for.
@@ -57,20 +55,34 @@ class Selection:
     """
 
     examples: pl.DataFrame
-    signatures: Signatures
+    held_out: dict[str, bytes]
     drops: Drops
     near_pairs: int
     label_errors: LabelErrors | None
     judged: pl.DataFrame
 
 
+def examples_of(rows: pl.DataFrame, drops: Drops) -> pl.DataFrame:
+    """Return intake's rows without those that it had a reason against.
+
+    Args:
+        rows: One row a source row, as intake has it.
+        drops: Takes what is left out.
+    """
+    import polars as pl
+
+    for reason in REASONS:
+        drops.add(rows.filter(pl.col("reason") == reason).select(*EXAMPLE, "detail"), reason)
+    return rows.filter(pl.col("reason").is_null() & pl.col("flaw").is_null()).select(EXAMPLE)
+
+
 def distinct(
-    rows: pl.DataFrame, spec: PipelineSpec, spool: Spool, history: History, drops: Drops
+    examples: pl.DataFrame, spec: PipelineSpec, spool: Spool, history: History, drops: Drops
 ) -> Distinct:
     """Leave out what is no example of the task, and copies.
 
     Args:
-        rows: One row a source row, as intake has it.
+        examples: One a source row.
         spec: The frozen spec.
         spool: Has the texts.
         history: What is settled: its rows are kept rather than new ones.
@@ -78,10 +90,7 @@ def distinct(
     """
     import polars as pl
 
-    for reason in REASONS:
-        drops.add(rows.filter(pl.col("reason") == reason).select(*EXAMPLE, "detail"), reason)
-    good = rows.filter(pl.col("reason").is_null() & pl.col("flaw").is_null()).select(EXAMPLE)
-    examples = cleaning.drop_unlisted(good, spec.task.labels, drops)
+    examples = cleaning.drop_unlisted(examples, spec.task.labels, drops)
     examples = cleaning.drop_duplicates(examples, drops)
     if spec.task.kind == "classification":
         examples = cleaning.drop_conflicts(examples, drops)
@@ -119,8 +128,8 @@ def select(
         if spec.data.label_errors == "drop":
             found = _without_errors(found, errors, drops)
     found = _capped(found, spec, history, drops)
-    examples, signatures = _split(found, spec, history, drops)
-    return Selection(examples, signatures, drops, len(found.links), errors, judged)
+    examples, held_out = _split(found, spec, spool, history, drops)
+    return Selection(examples, held_out, drops, len(found.links), errors, judged)
 
 
 def _without_errors(found: Distinct, errors: LabelErrors, drops: Drops) -> Distinct:
@@ -145,8 +154,8 @@ def _capped(found: Distinct, spec: PipelineSpec, history: History, drops: Drops)
 
 
 def _split(
-    found: Distinct, spec: PipelineSpec, history: History, drops: Drops
-) -> tuple[pl.DataFrame, Signatures]:
+    found: Distinct, spec: PipelineSpec, spool: Spool, history: History, drops: Drops
+) -> tuple[pl.DataFrame, dict[str, bytes]]:
     import polars as pl
 
     examples = found.examples
@@ -156,9 +165,10 @@ def _split(
     placed = assign_sides(numbered, np.concatenate(links), history.sides, shares, spec.seed, drops)
     used, away = placed.filter(pl.col("side") != "held_out"), placed.filter(pl.col("side") == "held_out")
     # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
-    signatures = near_duplicates.to_bytes(found.signatures[away["row"].to_numpy()])
-    ever = {**history.held_out, **dict(zip(away["fingerprint"], signatures, strict=True))}
-    rows = used["row"].to_numpy()
-    safe = stop_leaks(used, found.signatures[rows], ever, shares.leak_similarity, drops)
-    kept = pl.concat([away, safe]).sort("row")
-    return kept.drop("row"), found.signatures[kept["row"].to_numpy()]
+    signatures = near_duplicates.to_bytes(found.signatures[found.places[away["row"].to_numpy()]])
+    held_out = dict(zip(away["fingerprint"], signatures, strict=True))
+    ever = {**history.held_out, **held_out}
+    own = spool.array((used.height, found.signatures.shape[1]), found.signatures.dtype)
+    np.take(found.signatures, found.places[used["row"].to_numpy()], axis=0, out=own, mode="clip")
+    safe = stop_leaks(used, own, ever, shares.leak_similarity, drops)
+    return pl.concat([away, safe]).sort("row").drop("row"), held_out

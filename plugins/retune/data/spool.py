@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from retune.errors import DataError
 from retune.text.conversations import Conversation, read_conversation
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import polars as pl
 
 _BUFFER = 1 << 20
+
+
+def no_room(folder: Path, error: OSError) -> DataError:
+    """Return what is said where rows cannot be kept while they are prepared."""
+    what = f"cannot keep the rows in {folder.parent} while they are prepared: {error.strerror or error}"
+    return DataError(what, "free space there, or set RETUNE_HOME to another disk")
 
 
 class Segment:
@@ -51,6 +61,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._maps: dict[int, mmap.mmap] = {}
+        self._arrays = 0
 
     def lines(self, examples: pl.DataFrame) -> Iterator[bytes]:
         """Yield the canonical line of each example, in the order given."""
@@ -71,6 +82,26 @@ class Spool:
         return (
             "\n".join([row.completion, *(turn.text for turn in row.rejected)]) for row in self.read(examples)
         )
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return an array of zeros that lies in a file of the folder rather than in memory.
+
+        Raises:
+            DataError: The disk has no room for it.
+        """
+        import numpy as np
+
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        self._arrays += 1
+        path = self._folder / f"{self._arrays}.array"
+        with path.open("w+b") as file:
+            try:
+                # All of it now: a map that finds no room later kills the process.
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+            except OSError as error:
+                raise no_room(self._folder, error) from error
+            return np.memmap(file, dtype, "r+", shape=shape)
 
     def close(self) -> None:
         """Let go of the files."""

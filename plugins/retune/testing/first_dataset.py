@@ -12,7 +12,7 @@ from retune.data.drops import Drops
 from retune.data.figures import SIDES
 from retune.data.intake import Plan
 from retune.data.requirements import flaws
-from retune.data.selection import History, distinct, select
+from retune.data.selection import History, distinct, examples_of, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool
 from retune.errors import DataError
@@ -52,7 +52,7 @@ def first_dataset(spec: PipelineSpec, settings: Settings) -> FirstDataset:
         collected = collect(sources, Plan(spec, Path(folder)), _say_nothing)
         if problems := flaws(collected):
             raise DataError(problems)
-        found = distinct(collected.rows, spec, spool, history, drops)
+        found = distinct(examples_of(collected.rows, drops), spec, spool, history, drops)
         examples = select(found, spec, spool, history, drops, _say_nothing).examples
         sides = {side: list(spool.read(examples.filter(examples["side"] == side))) for side in SIDES}
     return FirstDataset(sides, drops.counts)

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retune.errors import DataError, Problem
 from retune.text.shingles import NOTHING, SIZE, Sketches, sketches
 from retune.text.sketch_join import (
+    SLACK,
+    Codes,
     Places,
+    looked_at,
     neighbours_between,
     neighbours_within,
     postings,
     rarest_first,
     similar,
+    similarity,
     sizes_of,
 )
 
@@ -103,16 +108,27 @@ def pairs(signatures: Sketches, threshold: float) -> Places:
         signatures: As `signatures` made them.
         threshold: Jaccard similarity, above 0, up to 1. The lower, the more work.
     """
-    filled = np.flatnonzero(signatures[:, :1] != NOTHING)
-    first, copy = _equals(signatures[filled])
+    filled = np.flatnonzero(signatures[:, 0] != NOTHING)
+    first, copy = _equals(signatures, filled)
     stars = np.column_stack([filled[first], filled])[copy >= _MOST_EQUAL]
     rows = filled[copy < _MOST_EQUAL]
-    rarest = rarest_first(signatures[rows])
-    rows, kept = rows[rarest.order], signatures[rows[rarest.order]]
-    entries = postings(rarest.keys[rarest.order], sizes_of(kept), threshold)
+    del first, copy, filled
+    kept, entries, order = _joined(np.take(signatures, rows, axis=0), threshold)
+    rows = rows[order]
     a, b, _ = similar(neighbours_within(entries), kept, threshold)
     found = np.sort(np.concatenate([np.column_stack([rows[a], rows[b]]), stars]), axis=1)
     return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def are_similar(signatures: Sketches, pairs: Places, threshold: float) -> NDArray[np.bool_]:
+    """Return which pairs of rows reach a similarity; at 1 those whose signatures are equal.
+
+    Args:
+        signatures: As `signatures` made them.
+        pairs: (n, 2) rows.
+        threshold: Jaccard similarity, above 0, up to 1.
+    """
+    return similarity(signatures, pairs[:, 0], pairs[:, 1]) >= threshold - SLACK
 
 
 def matches(new: Sketches, known: Sketches, threshold: float) -> Places:
@@ -128,12 +144,14 @@ def matches(new: Sketches, known: Sketches, threshold: float) -> Places:
     """
     (first, copy), (_, known_copy) = _equals(new), _equals(known)
     own, others = np.flatnonzero(copy == 0), np.flatnonzero(known_copy == 0)
-    both = np.concatenate([new[own], known[others]])
-    rarest = rarest_first(both)
-    rows, kept = rarest.order, both[rarest.order]
-    entries = postings(rarest.keys[rarest.order], sizes_of(kept), threshold)
+    both = np.empty((own.size + others.size, SIZE), dtype=np.uint32)
+    np.take(new, own, axis=0, out=both[: own.size], mode="clip")
+    np.take(known, others, axis=0, out=both[own.size :], mode="clip")
+    kept, entries, rows = _joined(both, threshold)
     is_new = (rows < own.size)[(entries & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    a, b, closeness = similar(neighbours_between(entries[is_new], entries[~is_new]), kept, threshold)
+    ours, theirs = entries[is_new], entries[~is_new]
+    del both, entries, is_new
+    a, b, closeness = similar(neighbours_between(ours, theirs), kept, threshold)
     a, b = own[rows[a]], others[rows[b] - own.size]
     best = np.lexsort((-b, closeness))
     found = np.full(len(new), -1, dtype=np.int64)
@@ -141,16 +159,30 @@ def matches(new: Sketches, known: Sketches, threshold: float) -> Places:
     return found[first]
 
 
-def _equals(signatures: Sketches) -> tuple[Places, Places]:
-    """Return for each row the first one that equals it, and how many equal ones stand before it."""
+def _joined(signatures: Sketches, threshold: float) -> tuple[Sketches, Codes, Places]:
+    """Return the signatures in the order of their rarest elements, their postings, and that order."""
+    counts = looked_at(signatures, threshold)
+    keys, order = rarest_first(signatures, int(counts.max(initial=0)))
+    return signatures[order], postings(keys[order], counts[order]), order
+
+
+def _equals(signatures: Sketches, rows: Places | None = None) -> tuple[Places, Places]:
+    """Return for each row the first one that equals it, and how many equal ones stand before it.
+
+    Args:
+        signatures: As `signatures` made them.
+        rows: Only these rows; both results are places in it.
+    """
+    rows = np.arange(len(signatures)) if rows is None else rows
     weights = np.random.Generator(np.random.PCG64(0)).integers(1 << 63, size=SIZE, dtype=np.uint64)
     hashes = np.concatenate(
-        [part @ weights for part in np.array_split(signatures, len(signatures) // 4096 + 1)]
+        [signatures[part] @ weights for part in np.array_split(rows, len(rows) // 4096 + 1)]
     )
     order = np.argsort(hashes, kind="stable")
     same = np.zeros(order.size, dtype=bool)
     like = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    same[like + 1] = (signatures[order[like]] == signatures[order[like + 1]]).all(axis=1)
+    one, other = rows[order[like]], rows[order[like + 1]]
+    same[like + 1] = (signatures[one] == signatures[other]).all(axis=1)
     starts = np.maximum.accumulate(np.where(same, 0, np.arange(order.size)))
     first, copy = np.empty_like(order), np.empty_like(order)
     first[order], copy[order] = order[starts], np.arange(order.size) - starts

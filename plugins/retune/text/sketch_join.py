@@ -28,15 +28,16 @@ _CHUNK = 1 << 22
 _COMPARED_AT_ONCE = 1024
 _BITS = 256
 _FILTERED_AT_ONCE = 1 << 16
+_ROWS = np.uint64(0xFFFFFFFF)
 # Any rounding that lets a similarity of exactly the threshold pass.
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 class Rarest(NamedTuple):
-    """Sketches with each one's elements in the order of their rarity.
+    """Sketches with each one's rarest elements.
 
     Attributes:
-        keys: (n, SIZE) elements with their rarity above them, ascending, filled up with `NOTHING`.
+        keys: (n, most) elements with their rarity above them, ascending, filled up with `NOTHING`.
         order: Rows sorted by their rarest two elements: what is alike stands close together.
     """
 
@@ -44,35 +45,60 @@ class Rarest(NamedTuple):
     order: Places
 
 
-def rarest_first(sketches: Sketches) -> Rarest:
-    """Order the elements of all sketches by how few hold them."""
+def rarest_first(sketches: Sketches, most: int) -> Rarest:
+    """Order the elements of all sketches by how few hold them, and keep the first ones of each."""
     # Nothing depends on exact counts, so elements may share a counter.
     low = np.uint32((1 << min(sketches.size.bit_length(), 20)) - 1)
-    counters = np.bincount((sketches & low).ravel(), minlength=int(low) + 1)
+    counters = np.zeros(int(low) + 1, dtype=np.int64)
+    for part in _parts(len(sketches)):
+        counters += np.bincount((sketches[part] & low).ravel(), minlength=int(low) + 1)
     rarity = np.minimum(8 * np.log2(np.maximum(counters, 1)), 254).astype(np.uint32) << np.uint32(24)
-    keys = rarity[sketches & low]
-    keys |= sketches
-    keys.sort(axis=1)
+    keys = np.empty((len(sketches), max(most, 2)), dtype=np.uint32)
+    for part in _parts(len(sketches)):
+        elements = rarity[sketches[part] & low] | sketches[part]
+        elements.sort(axis=1)
+        keys[part] = elements[:, : keys.shape[1]]
     rarest = keys[:, :2].astype(np.uint64)
     return Rarest(keys, np.argsort(rarest[:, 0] << np.uint64(32) | rarest[:, 1], kind="stable"))
 
 
+def _parts(rows: int) -> Iterator[slice]:
+    return (slice(start, start + _FILTERED_AT_ONCE) for start in range(0, rows, _FILTERED_AT_ONCE))
+
+
 def sizes_of(sketches: Sketches) -> Places:
     """Return how many hashes each sketch holds."""
-    sizes: Places = np.count_nonzero(sketches != NOTHING, axis=1)
+    found = [np.count_nonzero(sketches[part] != NOTHING, axis=1) for part in _parts(len(sketches))]
+    sizes: Places = np.concatenate([np.empty(0, dtype=np.int64), *found])
     return sizes
 
 
-def postings(keys: Sketches, sizes: Places, threshold: float) -> Codes:
-    """Return (element, row) for the elements of each row that must be looked at, sorted."""
-    looked_at = sizes - np.ceil(threshold * sizes - _SLACK).astype(np.int64) + 1
-    looked_at[sizes == 0] = 0
-    found = [
-        keys[rows, column].astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
-        for column in range(int(looked_at.max(initial=0)))
-        if (rows := np.flatnonzero(looked_at > column)).size
-    ]
-    return np.sort(np.concatenate(found)) if found else np.empty(0, dtype=np.uint64)
+def looked_at(sketches: Sketches, threshold: float) -> Places:
+    """Return of how many elements of each sketch, the rarest, all that are similar hold one."""
+    sizes = sizes_of(sketches)
+    counts = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + 1
+    counts[sizes == 0] = 0
+    return counts
+
+
+def postings(keys: Sketches, counts: Places) -> Codes:
+    """Return (element, row) for the elements of each row that must be looked at, sorted.
+
+    Args:
+        keys: Of each row its rarest elements, as `Rarest` has them.
+        counts: How many of them count.
+    """
+    found = np.empty(int(counts.sum()), dtype=np.uint64)
+    filled = 0
+    for column in range(int(counts.max(initial=0))):
+        rows = np.flatnonzero(counts > column)
+        part = found[filled : filled + rows.size]
+        part[:] = keys[rows, column]
+        part <<= np.uint64(32)
+        part |= rows.astype(np.uint64)
+        filled += rows.size
+    found.sort()
+    return found
 
 
 def neighbours_within(entries: Codes) -> Iterator[tuple[Places, Places]]:
@@ -80,31 +106,46 @@ def neighbours_within(entries: Codes) -> Iterator[tuple[Places, Places]]:
 
     Where very many hold it, each is paired with its next neighbours only.
     """
-    rows = (entries & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    elements = entries >> np.uint64(32)
-    ends = np.searchsorted(elements, elements, side="right")
-    at = np.arange(entries.size)
-    for distance in range(1, _neighbours(entries, _MOST_WITHIN) + 1):
-        at = at[at + distance < ends[at]]
-        if not at.size:
-            return
-        yield rows[at], rows[at + distance]
+    most = _neighbours(entries, _MOST_WITHIN)
+    for part in _whole_elements(entries):
+        rows, elements, at = _rows(part), part >> np.uint64(32), np.arange(part.size)
+        for distance in range(1, most + 1):
+            at = at[at + distance < part.size]
+            at = at[elements[at] == elements[at + distance]]
+            if not at.size:
+                break
+            yield rows[at], rows[at + distance]
+
+
+def _whole_elements(entries: Codes) -> Iterator[Codes]:
+    """Yield some millions of entries at a time, all of an element together."""
+    start = 0
+    while start < entries.size:
+        last = entries[min(start + _CHUNK, entries.size) - 1]
+        end = int(np.searchsorted(entries, last | _ROWS, side="right"))
+        yield entries[start:end]
+        start = end
 
 
 def neighbours_between(new: Codes, known: Codes) -> Iterator[tuple[Places, Places]]:
     """Yield (new row, known row) that hold an element together; see `neighbours_within`."""
     most = _neighbours(new, _MOST_BETWEEN)
-    element = new & ~np.uint64(0xFFFFFFFF)
-    starts = np.searchsorted(known, element)
-    ends = np.searchsorted(known, element + np.uint64(1 << 32))
-    starts = np.maximum(starts, np.minimum(np.searchsorted(known, new) - most // 2, ends - most))
-    ends = np.minimum(ends, starts + most)
-    rows = (new & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    known_rows = (known & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    while (alive := starts < ends).any():
-        starts, ends, rows = starts[alive], ends[alive], rows[alive]
-        yield rows, known_rows[starts]
-        starts = starts + 1
+    for at in range(0, new.size, _CHUNK):
+        part = new[at : at + _CHUNK]
+        element = part & ~_ROWS
+        starts = np.searchsorted(known, element)
+        ends = np.searchsorted(known, element | _ROWS, side="right")
+        starts = np.maximum(starts, np.minimum(np.searchsorted(known, part) - most // 2, ends - most))
+        ends = np.minimum(ends, starts + most)
+        rows = _rows(part)
+        while (alive := starts < ends).any():
+            starts, ends, rows = starts[alive], ends[alive], rows[alive]
+            yield rows, _rows(known[starts])
+            starts = starts + 1
+
+
+def _rows(entries: Codes) -> Places:
+    return (entries & _ROWS).astype(np.int64)
 
 
 def _neighbours(entries: Codes, most: int) -> int:
@@ -119,7 +160,7 @@ def similar(
     pairs, closeness = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     for codes in _chunks(candidates, sketches, threshold):
         close = similarity(sketches, *np.divmod(codes, width))
-        near = close >= threshold - _SLACK
+        near = close >= threshold - SLACK
         pairs.append(codes[near])
         closeness.append(close[near])
     distinct, first = np.unique(np.concatenate(pairs), return_index=True)
@@ -132,7 +173,7 @@ def _chunks(
     """Yield distinct pairs as numbers, some millions at a time, without most that are too different."""
     sizes, bitmaps = sizes_of(sketches), _bitmaps(sketches)
     # Similar sketches share this many hashes with the larger of the two.
-    shared = np.ceil(threshold * np.arange(SIZE + 1) - _SLACK).astype(np.int64)
+    shared = np.ceil(threshold * np.arange(SIZE + 1) - SLACK).astype(np.int64)
     gathered: list[Places] = []
     waiting = 0
     for all_a, all_b in candidates:

@@ -12,13 +12,12 @@ import polars as pl
 from retune.data.collect import collect
 from retune.data.drops import Drops
 from retune.data.intake import Plan
-from retune.data.selection import History, Selection, distinct, select
+from retune.data.selection import History, Selection, distinct, examples_of, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool
 from retune.settings import EnvironmentFileSystems
 from retune.spec import PipelineSpec
 from retune.testing.leaks import edits
-from retune.text import near_duplicates
 from tests.unit.data.conftest import Project
 
 QUEUES = ("billing", "shipping", "returns", "account")
@@ -50,23 +49,21 @@ def choose(project: Project, spec: PipelineSpec, history: History | None = None)
     folder = project.settings.home / "spool"
     collected = collect(found, Plan(spec, folder), lambda _: None)
     spool, drops = Spool(folder), Drops()
-    left = distinct(collected.rows, spec, spool, history, drops)
+    left = distinct(examples_of(collected.rows, drops), spec, spool, history, drops)
     selection = select(left, spec, spool, history, drops, lambda _: None)
     # With the texts, which the table does without.
     examples = selection.examples.with_columns(prompt=pl.Series(list(spool.prompts(selection.examples))))
     spool.close()
-    return Selection(examples, selection.signatures, drops, selection.near_pairs, None, selection.judged)
+    return Selection(examples, selection.held_out, drops, selection.near_pairs, None, selection.judged)
 
 
 def remember(selection: Selection, history: History | None = None) -> History:
     """Return what the next run knows."""
     history = history or History()
-    away = selection.examples["side"] == "held_out"
-    signatures = near_duplicates.to_bytes(selection.signatures[away.to_numpy()])
     names = selection.examples["fingerprint"]
     return History(
         {**history.sides, **dict(zip(names, selection.examples["side"], strict=True))},
-        {**history.held_out, **dict(zip(names.filter(away), signatures, strict=True))},
+        {**history.held_out, **selection.held_out},
     )
 
 

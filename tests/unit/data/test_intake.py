@@ -55,7 +55,7 @@ def test_jsonl_and_csv_are_read_with_their_lines_and_digests(project: Project) -
     ]  # fmt: skip
     row = conversations(project, found)[2]
     assert (row.prompt, row.completion) == ("two\nlines, one field", "billing")
-    assert found.digests["a.jsonl"] == digest_of(jsonl.read_bytes())
+    assert found.tally.digests["a.jsonl"] == digest_of(jsonl.read_bytes())
 
 
 def test_every_bad_line_of_every_file_is_named(project: Project) -> None:

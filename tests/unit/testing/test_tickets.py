@@ -6,33 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from retune.data.cleaning import clean
-from retune.data.intake import read_sources
-from retune.data.splits import assign_sides
 from retune.settings import Settings
 from retune.spec import load_spec
 from retune.testing import ticket_phrases, tickets
+from retune.testing.first_dataset import FirstDataset, first_dataset
 from retune.text.conversations import Conversation
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = load_spec(ROOT / "include" / "pipelines" / "support-tickets.yaml")
 
 
-def examples(source: str) -> list[Conversation]:
+def dataset(source: str) -> FirstDataset:
     settings = Settings.load({"project": str(ROOT)}.get)
     data = SPEC.data.model_copy(update={"sources": (source,)})
-    spec = SPEC.model_copy(update={"data": data})
-    return clean(read_sources(spec, settings).rows, spec).rows
+    return first_dataset(SPEC.model_copy(update={"data": data}), settings)
+
+
+def all_of(found: FirstDataset) -> list[Conversation]:
+    return [row for side in found.sides.values() for row in side]
 
 
 @pytest.fixture(scope="module")
-def usual() -> list[Conversation]:
-    return examples(f"include/data/{tickets.USUAL_FILE}")
+def usual() -> FirstDataset:
+    return dataset(f"include/data/{tickets.USUAL_FILE}")
 
 
 @pytest.fixture(scope="module")
 def moved() -> list[Conversation]:
-    return examples(f"include/data/{tickets.MOVED_FILE}")
+    return all_of(dataset(f"include/data/{tickets.MOVED_FILE}"))
 
 
 def test_the_committed_files_are_the_generators() -> None:
@@ -48,26 +49,24 @@ def test_every_queue_and_phrase_can_be_written() -> None:
             assert not re.search(r"[\[\]{}|]", ticket["text"]), ticket["text"]
 
 
-def test_there_are_many_different_rows_and_every_kind_of_dirt(usual: list[Conversation]) -> None:
-    assert len(usual) >= 1200
-    counts = Counter(row.completion for row in usual)
+def test_there_are_many_different_rows_and_every_kind_of_dirt(usual: FirstDataset) -> None:
+    rows = all_of(usual)
+    assert len(rows) >= 1200
+    counts = Counter(row.completion for row in rows)
     assert len(counts) == 8 and min(counts.values()) > 100
-    settings = Settings.load({"project": str(ROOT)}.get)
-    dropped = clean(read_sources(SPEC, settings).rows, SPEC).dropped
-    assert all(dropped.values()), dropped
-    assert sum("@example.com" in row.prompt for row in usual) > 20
+    dirt = ("empty", "unlisted_label", "duplicate", "conflict", "near_duplicate")
+    assert all(usual.dropped[kind] for kind in dirt), usual.dropped
+    assert sum("<EMAIL_1>" in row.prompt for row in rows) > 20
 
 
 def test_the_task_is_neither_trivial_nor_hopeless_and_the_batch_has_moved(
-    usual: list[Conversation], moved: list[Conversation]
+    usual: FirstDataset, moved: list[Conversation]
 ) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    sides = assign_sides(usual, {}, SPEC.data.split, SPEC.seed)
-    train = [row for row in usual if sides[row.fingerprint] == "train"]
-    held_out = [row for row in usual if sides[row.fingerprint] == "held_out"]
+    train, held_out = usual.sides["train"], usual.sides["held_out"]
     model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000))
     model.fit([row.prompt for row in train], [row.completion for row in train])
 
