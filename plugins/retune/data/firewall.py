@@ -11,11 +11,12 @@ from retune.text import near_duplicates
 if TYPE_CHECKING:
     import polars as pl
 
-    from retune.data.duplicates import Signatures
+    from retune.data.duplicates import Rows, Signatures
 
 
 def stop_leaks(
     examples: pl.DataFrame,
+    watched: Rows,
     signatures: Signatures,
     held_out: Mapping[str, bytes | None],
     threshold: float,
@@ -27,8 +28,9 @@ def stop_leaks(
     had to be erased.
 
     Args:
-        examples: What would be trained or chosen by.
-        signatures: One an example.
+        examples: The examples of a dataset.
+        watched: Which rows would be trained on or chosen by; the others stay.
+        signatures: One a watched row.
         held_out: Fingerprint -> signature of all that was ever held out; None where it was
             registered without one, so that only an exact copy is found.
         threshold: Similarity from which an example is an edited copy.
@@ -38,10 +40,8 @@ def stop_leaks(
 
     known = [signature for signature in held_out.values() if signature is not None]
     near = near_duplicates.matches(signatures, near_duplicates.from_bytes(known), threshold)
-    exact = examples["fingerprint"].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
-    detail = pl.select(
-        pl.when(exact).then(pl.lit("exact")).when(pl.Series(near) >= 0).then(pl.lit("near"))
-    ).to_series()
-    leaks = examples.with_columns(detail.alias("detail"))
-    drops.add(leaks.filter(pl.col("detail").is_not_null()), "was_held_out")
-    return leaks.filter(pl.col("detail").is_null()).drop("detail")
+    exact = examples["fingerprint"][watched].is_in(pl.Series(list(held_out), dtype=pl.String).implode())
+    how = pl.select(pl.when(exact).then(pl.lit("exact")).when(pl.Series(near) >= 0).then(pl.lit("near")))
+    detail = pl.repeat(None, examples.height, dtype=pl.String, eager=True).scatter(watched, how.to_series())
+    drops.add(examples.with_columns(detail=detail).filter(detail.is_not_null()), "was_held_out")
+    return examples.filter(detail.is_null())

@@ -80,6 +80,7 @@ def prepare(
         report(f"kept {found.examples.height:,} examples; dropped {reasons or 'none'}")
         _require(too_few(found.examples, spec, drops) + nothing_to_learn(found.examples, spec))
         selection = select(found, spec, spool, history, drops, report)
+        del found
         _require(too_few(selection.examples, spec, drops))
         traffic = _asked(spec, settings, now, report)
         dataset = publisher.publish(tally, selection, spool, judged, traffic)

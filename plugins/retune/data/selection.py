@@ -129,7 +129,9 @@ def select(
             found = _without_errors(found, errors, drops)
     found = _capped(found, spec, history, drops)
     examples, held_out = _split(found, spec, spool, history, drops)
-    return Selection(examples, held_out, drops, len(found.links), errors, judged)
+    return Selection(
+        examples, held_out, drops, len(found.links), errors, judged if errors else judged.clear()
+    )
 
 
 def _without_errors(found: Distinct, errors: LabelErrors, drops: Drops) -> Distinct:
@@ -163,12 +165,14 @@ def _split(
     numbered = examples.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
     shares = spec.data.split
     placed = assign_sides(numbered, np.concatenate(links), history.sides, shares, spec.seed, drops)
-    used, away = placed.filter(pl.col("side") != "held_out"), placed.filter(pl.col("side") == "held_out")
+    away = (placed["side"] == "held_out").to_numpy()
+    places = found.places[placed["row"].to_numpy()]
     # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
-    signatures = near_duplicates.to_bytes(found.signatures[found.places[away["row"].to_numpy()]])
-    held_out = dict(zip(away["fingerprint"], signatures, strict=True))
+    signatures = near_duplicates.to_bytes(found.signatures[places[away]])
+    held_out = dict(zip(placed["fingerprint"].filter(away), signatures, strict=True))
+    watched = np.flatnonzero(~away)
+    own = spool.array((len(watched), found.signatures.shape[1]), found.signatures.dtype)
+    np.take(found.signatures, places[watched], axis=0, out=own, mode="clip")
     ever = {**history.held_out, **held_out}
-    own = spool.array((used.height, found.signatures.shape[1]), found.signatures.dtype)
-    np.take(found.signatures, found.places[used["row"].to_numpy()], axis=0, out=own, mode="clip")
-    safe = stop_leaks(used, own, ever, shares.leak_similarity, drops)
-    return pl.concat([away, safe]).sort("row").drop("row"), held_out
+    safe = stop_leaks(placed, watched, own, ever, shares.leak_similarity, drops)
+    return safe.drop("row"), held_out

@@ -64,7 +64,7 @@ def assign_sides(
     fill(examples, clusters, sides, shares, seed)
     placed = examples.with_columns(pl.Series("side", SIDES, dtype=pl.String).gather(sides))
     drops.add(placed.filter(bridges).drop("side"), "bridges_split")
-    return placed.filter(~bridges)
+    return placed.filter(~bridges) if bridges.any() else placed
 
 
 def _clusters(links: Pairs, sides: Codes) -> Codes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Connection, insert, select
 
 from retune.errors import StateError
 from retune.state.database import stamp
 from retune.state.tables import splits
+
+_AT_ONCE = 10_000
 
 
 def assigned(tx: Connection, pipeline: str) -> dict[str, str]:
@@ -31,10 +34,10 @@ def assign(tx: Connection, pipeline: str, sides: Mapping[str, str], now: datetim
             f"{len(moved)} rows would change sides, the first is {moved[0]}",
             "a row stays where it was first put; keep the earlier assignment",
         )
-    new = [
+    new = (
         {"pipeline": pipeline, "row_id": row_id, "side": side, "at": stamp(now)}
         for row_id, side in sides.items()
         if row_id not in known
-    ]
-    if new:
-        tx.execute(insert(splits), new)
+    )
+    while rows := list(islice(new, _AT_ONCE)):
+        tx.execute(insert(splits), rows)

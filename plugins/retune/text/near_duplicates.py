@@ -38,6 +38,8 @@ The price is that real rows which ask the same in nearly the same words are take
 _VERSION = 1
 # Of more rows with one signature the rest are paired with the first only.
 _MOST_EQUAL = 8
+# More would be quicker, and take more memory.
+_MATCHED_AT_ONCE = 1 << 18
 
 
 def signatures(texts: Sequence[str]) -> Sketches:
@@ -113,8 +115,11 @@ def pairs(signatures: Sketches, threshold: float) -> Places:
     stars = np.column_stack([filled[first], filled])[copy >= _MOST_EQUAL]
     rows = filled[copy < _MOST_EQUAL]
     del first, copy, filled
-    kept, entries, order = _joined(np.take(signatures, rows, axis=0), threshold)
+    kept = np.take(signatures, rows, axis=0)
+    entries, order = _sought(kept, threshold)
+    # What is compared often shall stand close together.
     rows = rows[order]
+    np.take(signatures, rows, axis=0, out=kept, mode="clip")
     a, b, _ = similar(neighbours_within(entries), kept, threshold)
     found = np.sort(np.concatenate([np.column_stack([rows[a], rows[b]]), stars]), axis=1)
     return found[np.lexsort((found[:, 1], found[:, 0]))]
@@ -144,26 +149,33 @@ def matches(new: Sketches, known: Sketches, threshold: float) -> Places:
     """
     (first, copy), (_, known_copy) = _equals(new), _equals(known)
     own, others = np.flatnonzero(copy == 0), np.flatnonzero(known_copy == 0)
-    both = np.empty((own.size + others.size, SIZE), dtype=np.uint32)
-    np.take(new, own, axis=0, out=both[: own.size], mode="clip")
-    np.take(known, others, axis=0, out=both[own.size :], mode="clip")
-    kept, entries, rows = _joined(both, threshold)
-    is_new = (rows < own.size)[(entries & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    ours, theirs = entries[is_new], entries[~is_new]
-    del both, entries, is_new
-    a, b, closeness = similar(neighbours_between(ours, theirs), kept, threshold)
-    a, b = own[rows[a]], others[rows[b] - own.size]
-    best = np.lexsort((-b, closeness))
     found = np.full(len(new), -1, dtype=np.int64)
-    found[a[best]] = b[best]
+    for part in np.array_split(own, own.size // _MATCHED_AT_ONCE + 1):
+        _match(new, part, known, others, threshold, found)
     return found[first]
 
 
-def _joined(signatures: Sketches, threshold: float) -> tuple[Sketches, Codes, Places]:
-    """Return the signatures in the order of their rarest elements, their postings, and that order."""
+def _match(
+    new: Sketches, own: Places, known: Sketches, others: Places, threshold: float, found: Places
+) -> None:
+    """Note for some new rows the most similar one of the known rows."""
+    both = np.empty((own.size + others.size, SIZE), dtype=np.uint32)
+    np.take(new, own, axis=0, out=both[: own.size], mode="clip")
+    np.take(known, others, axis=0, out=both[own.size :], mode="clip")
+    entries, rows = _sought(both, threshold)
+    is_new = (rows < own.size)[(entries & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    candidates = neighbours_between(entries[is_new], entries[~is_new])
+    a, b, closeness = similar(candidates, both[rows], threshold)
+    a, b = own[rows[a]], others[rows[b] - own.size]
+    best = np.lexsort((-b, closeness))
+    found[a[best]] = b[best]
+
+
+def _sought(signatures: Sketches, threshold: float) -> tuple[Codes, Places]:
+    """Return the postings of signatures, by place in the order of their rarest elements; and that order."""
     counts = looked_at(signatures, threshold)
-    keys, order = rarest_first(signatures, int(counts.max(initial=0)))
-    return signatures[order], postings(keys[order], counts[order]), order
+    rarest = rarest_first(signatures, int(counts.max(initial=0)))
+    return postings(rarest, counts), rarest.order
 
 
 def _equals(signatures: Sketches, rows: Places | None = None) -> tuple[Places, Places]:

@@ -46,7 +46,7 @@ class Rarest(NamedTuple):
 
 
 def rarest_first(sketches: Sketches, most: int) -> Rarest:
-    """Order the elements of all sketches by how few hold them, and keep the first ones of each."""
+    """Order the elements of all sketches by how few hold them, and keep the `most` first ones of each."""
     # Nothing depends on exact counts, so elements may share a counter.
     low = np.uint32((1 << min(sketches.size.bit_length(), 20)) - 1)
     counters = np.zeros(int(low) + 1, dtype=np.int64)
@@ -81,13 +81,15 @@ def looked_at(sketches: Sketches, threshold: float) -> Places:
     return counts
 
 
-def postings(keys: Sketches, counts: Places) -> Codes:
-    """Return (element, row) for the elements of each row that must be looked at, sorted.
+def postings(rarest: Rarest, counts: Places) -> Codes:
+    """Return (element, place in the order) for the elements that must be looked at, sorted.
 
     Args:
-        keys: Of each row its rarest elements, as `Rarest` has them.
+        rarest: Of each row its rarest elements.
         counts: How many of them count.
     """
+    keys, places = rarest.keys, np.empty(len(counts), dtype=np.uint64)
+    places[rarest.order] = np.arange(len(counts), dtype=np.uint64)
     found = np.empty(int(counts.sum()), dtype=np.uint64)
     filled = 0
     for column in range(int(counts.max(initial=0))):
@@ -95,7 +97,7 @@ def postings(keys: Sketches, counts: Places) -> Codes:
         part = found[filled : filled + rows.size]
         part[:] = keys[rows, column]
         part <<= np.uint64(32)
-        part |= rows.astype(np.uint64)
+        part |= places[rows]
         filled += rows.size
     found.sort()
     return found

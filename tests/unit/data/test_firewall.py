@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from retune.data.drops import Drops
@@ -30,7 +31,7 @@ def leaks(*prompts: str, known: dict[str, bytes | None], threshold: float = 0.66
     train = table(example(prompt, "x", line=line) for line, prompt in enumerate(prompts, start=1))
     signatures = near_duplicates.signatures([prompts[line - 1] for line in train["line"]])
     drops = Drops()
-    safe = stop_leaks(train, signatures, known, threshold, drops)
+    safe = stop_leaks(train, np.arange(train.height), signatures, known, threshold, drops)
     gone = drops.frame.select("reason", "line", "detail").rows() if drops.counts["was_held_out"] else []
     assert sorted([*safe["line"], *(line for _, line, _ in gone)]) == list(range(1, len(prompts) + 1))
     assert safe.columns == train.columns and {reason for reason, _, _ in gone} <= {"was_held_out"}
