@@ -129,9 +129,8 @@ def select(
             found = _without_errors(found, errors, drops)
     found = _capped(found, spec, history, drops)
     examples, held_out = _split(found, spec, spool, history, drops)
-    return Selection(
-        examples, held_out, drops, len(found.links), errors, judged if errors else judged.clear()
-    )
+    judged = judged if errors else judged.clear()
+    return Selection(examples, held_out, drops, len(found.links), errors, judged)
 
 
 def _without_errors(found: Distinct, errors: LabelErrors, drops: Drops) -> Distinct:

@@ -25,6 +25,7 @@ Codes = NDArray[np.uint64]
 _MOST_COMPARISONS = 1 << 26
 _LEAST_NEIGHBOURS, _MOST_WITHIN, _MOST_BETWEEN = 8, 256, 1024
 _CHUNK = 1 << 22
+_ENTRIES_AT_ONCE = 1 << 20
 _COMPARED_AT_ONCE = 1024
 _BITS = 256
 _FILTERED_AT_ONCE = 1 << 16
@@ -120,10 +121,10 @@ def neighbours_within(entries: Codes) -> Iterator[tuple[Places, Places]]:
 
 
 def _whole_elements(entries: Codes) -> Iterator[Codes]:
-    """Yield some millions of entries at a time, all of an element together."""
+    """Yield a million entries at a time, all of an element together."""
     start = 0
     while start < entries.size:
-        last = entries[min(start + _CHUNK, entries.size) - 1]
+        last = entries[min(start + _ENTRIES_AT_ONCE, entries.size) - 1]
         end = int(np.searchsorted(entries, last | _ROWS, side="right"))
         yield entries[start:end]
         start = end
@@ -132,8 +133,8 @@ def _whole_elements(entries: Codes) -> Iterator[Codes]:
 def neighbours_between(new: Codes, known: Codes) -> Iterator[tuple[Places, Places]]:
     """Yield (new row, known row) that hold an element together; see `neighbours_within`."""
     most = _neighbours(new, _MOST_BETWEEN)
-    for at in range(0, new.size, _CHUNK):
-        part = new[at : at + _CHUNK]
+    for at in range(0, new.size, _ENTRIES_AT_ONCE):
+        part = new[at : at + _ENTRIES_AT_ONCE]
         element = part & ~_ROWS
         starts = np.searchsorted(known, element)
         ends = np.searchsorted(known, element | _ROWS, side="right")
