@@ -26,7 +26,7 @@ def read(path: Path) -> Rows:
             rows.append({"messages": [{"role": m["role"], "content": m["content"]} for m in row["messages"]]})
             # A weight stands there only where it is 0.
             beyond = {key for m in row["messages"] for key in m if key not in _LEARNED}
-            beyond.update(key for key in ("tools", "rejected") if row.get(key))
+            beyond |= {"tools"} & row.keys()
             if beyond:
                 what = f"has {', '.join(sorted(beyond))}, of which the local trainer would learn nothing"
                 problems.append(Problem(what, "take these rows out with data.where", str(path), number))
