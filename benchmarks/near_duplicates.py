@@ -74,7 +74,7 @@ def datasketch_pairs(texts: Sequence[str]) -> tuple[set[tuple[int, int]], float]
 
 
 def measure(texts: Sequence[str], peer_rows: int = 4000) -> dict[str, float]:
-    """Rows a second from texts to pairs, ours (the best of three) and datasketch's, and who finds whose pairs."""
+    """Rows a second from texts to pairs, ours (the best of three) and datasketch's; who finds whose pairs."""
     signatures(texts[:2000])
     wall, signing, cpu, made = min((_join(texts) for _ in range(3)), key=lambda run: run[0])
     sample = texts[:peer_rows]

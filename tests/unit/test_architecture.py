@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,15 @@ def retune_parts(tree: ast.AST) -> set[str]:
     }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(params=MODULES, ids=name_of)
 def module(request: pytest.FixtureRequest) -> tuple[Path, ast.Module]:
     path: Path = request.param
-    return path, ast.parse(path.read_text(encoding="utf-8"))
+    return path, parsed(path)
 
 
 def test_every_part_has_a_layer() -> None:
