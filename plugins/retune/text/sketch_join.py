@@ -148,7 +148,8 @@ def neighbours_between(new: Codes, known: Codes) -> Iterator[tuple[Places, Place
 
 
 def _rows(entries: Codes) -> Places:
-    return (entries & _ROWS).astype(np.int64)
+    rows: Places = (entries & _ROWS).astype(np.int64)
+    return rows
 
 
 def _neighbours(entries: Codes, most: int) -> int:
