@@ -77,7 +77,7 @@ def sizes_of(sketches: Sketches) -> Places:
 def looked_at(sketches: Sketches, threshold: float) -> Places:
     """Return of how many elements of each sketch, the rarest, all that are similar hold one."""
     sizes = sizes_of(sketches)
-    counts = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + 1
+    counts: Places = sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + 1
     counts[sizes == 0] = 0
     return counts
 
