@@ -1,18 +1,18 @@
-"""The disk fills while a dataset is written."""
+"""The disk fills while rows are prepared."""
 
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
-from pathlib import Path
 
 from retune.state import dataset_records
 from tests.unit.data.conftest import Project, project
 
 __all__ = ["project"]
 
-# Refuses to write beyond 300 kB of a file, which the training side needs and nothing else does.
+# Refuses to write beyond 300 kB of a file, which the rows need and no page does.
 PREPARE = """
 import json, resource, signal, sys
 from datetime import UTC, datetime
@@ -43,16 +43,16 @@ except RetuneError as error:
 
 def test_one_clear_error_and_nothing_half_written(project: Project) -> None:
     queues = ("billing", "shipping", "returns", "account")
-    text = "my parcel is late " * 120
-    project.rows([{"text": f"{text} {n}", "queue": queues[n % 4]} for n in range(400)])
+    rng, words = random.Random(1), [f"{number:x}" for number in range(1000, 6000)]
+    project.rows([{"text": " ".join(rng.choices(words, k=400)), "queue": queues[n % 4]} for n in range(400)])
     options = {"project": str(project.root), "home": str(project.settings.home)}
     said = subprocess.check_output(
         [sys.executable, "-c", PREPARE], input=json.dumps([project.spec().to_json(), options]), text=True
     )
     kind, problems = json.loads(said)
-    assert kind == "ArtifactError"
-    assert len(problems) == 1 and "cannot store sha256:" in problems[0] and "File too large" in problems[0]
-    assert not list(Path(project.settings.home, "artifacts").rglob("*.partial"))
+    assert kind == "DataError"
+    assert len(problems) == 1 and "cannot keep the rows in" in problems[0] and "File too large" in problems[0]
+    assert not [*project.settings.home.rglob("*.partial"), *project.settings.home.glob("prepare-*")]
     with project.db.read() as tx:
         assert dataset_records.latest(tx, "tickets") is None
     # With room again, the same call makes the dataset.
