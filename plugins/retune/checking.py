@@ -16,7 +16,6 @@ from retune.artifacts import Artifacts, write_atomically
 from retune.data.drops import REASONS
 from retune.data.figures import SIDES
 from retune.data.prepare import prepare
-from retune.errors import StateError
 from retune.records import Dataset
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
@@ -39,6 +38,7 @@ def check(path: Path, settings: Settings, console: Console) -> None:
     Raises:
         SpecError: The spec cannot be used.
         DataError: The rows cannot be read or are not good enough.
+        StateError: What earlier datasets have settled cannot be read.
     """
     spec = load_spec(path)
     console.print(f"[bold]{spec.pipeline}[/bold]: the spec is good ({path})")
@@ -73,13 +73,17 @@ def check(path: Path, settings: Settings, console: Console) -> None:
 
 
 def _settled(settings: Settings, console: Console) -> Database | None:
-    """Return the state, which a check only reads; None where there is none that can be read."""
+    """Return the state, which a check only reads; None where there is none yet.
+
+    Raises:
+        StateError: It cannot be read.
+    """
     db = Database(settings.state_url)
-    try:
-        db.check()
-    except StateError as error:
-        _say(console, f"checked as the pipeline's first dataset: {error.problems[0].what}")
+    url = db.engine.url
+    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).exists()):
+        _say(console, f"checked as the pipeline's first dataset: there is no state in {settings.home} yet")
         return None
+    db.check()
     return db
 
 

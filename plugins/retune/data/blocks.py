@@ -11,7 +11,7 @@ from typing import Any
 
 from retune.data import jsonl
 from retune.data.rows import BadLine
-from retune.data.source import Source, State, changed, state_of
+from retune.data.source import Source, State, changed, state_of, unreadable
 from retune.data.tables import read_csv, read_parquet
 from retune.errors import DataError, Problem
 
@@ -62,7 +62,11 @@ class Block:
     def _lines(self) -> list[bytes]:
         if self.path is None:
             return self.data.split(b"\n")
-        with self.path.open("rb") as file:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise DataError([unreadable(self.file, error)]) from error
+        with file:
             if state_of(os.fstat(file.fileno())) != self.state:
                 raise changed(self.file)
             file.seek(self.offset)

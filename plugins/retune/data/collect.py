@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from retune.data.blocks import Block, cut
 from retune.data.intake import Plan, Read, read_block
 from retune.data.sources import Source
+from retune.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,8 +87,10 @@ def _read(blocks: Iterator[Block], plan: Plan) -> Iterator[Read]:
     """Read blocks in their order; one or two are not worth a process."""
     first = list(islice(blocks, 3))
     if len(first) < 3:
-        return (read_block(block, plan) for block in first)
+        yield from (read_block(block, plan) for block in first)
+        return
     from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # Not by forking: a task's process may run threads, whose locks a fork would keep for ever.
     pool = Parallel(
@@ -98,8 +101,11 @@ def _read(blocks: Iterator[Block], plan: Plan) -> Iterator[Read]:
         batch_size=1,
         idle_worker_timeout=_IDLE_S,
     )
-    found: Iterator[Read] = pool(delayed(read_block)(block, plan) for block in chain(first, blocks))
-    return found
+    try:
+        yield from pool(delayed(read_block)(block, plan) for block in chain(first, blocks))
+    except TerminatedWorkerError as error:
+        what = "a process that read rows was killed, most likely for want of memory"
+        raise DataError(what, "give the task more memory, and run it again") from error
 
 
 def _needed(plan: Plan) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from retune.artifacts import canonical_json
@@ -65,6 +65,12 @@ class Drops:
         for frame in self._frames:
             found[frame["reason"][0]] += frame.height
         return found
+
+    def names(self, reasons: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield fingerprint and reason of what was left out for these reasons."""
+        for frame in self._frames:
+            if frame["reason"][0] in reasons:
+                yield from frame.select("fingerprint", "reason").iter_rows()
 
     def lines(self, spool: Spool) -> Iterator[bytes]:
         """Yield one JSON line a row: reason, detail, file, line, whom it is about, and the cleaned row.

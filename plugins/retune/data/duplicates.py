@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -60,8 +60,16 @@ class Distinct:
         if kept.all():
             return self
         place = np.cumsum(kept) - 1
-        links = place[self.links[kept[self.links].all(axis=1)]]
+        links = np.concatenate([self.links, self._around(~kept)])
+        links = place[links[kept[links].all(axis=1)]]
         return replace(self, examples=self.examples.filter(kept), places=self.places[kept], links=links)
+
+    def _around(self, gone: Mask) -> Pairs:
+        """Return pairs that link equal signatures still, of which the one goes that all were paired with."""
+        groups = _twins(self)
+        torn = np.flatnonzero(np.isin(groups, np.unique(groups[gone])) & ~gone)
+        hubs, first = np.unique(groups[torn], return_index=True)
+        return np.column_stack([torn[first][np.searchsorted(hubs, groups[torn])], torn])
 
 
 def find_links(examples: pl.DataFrame, signatures: Signatures, threshold: float) -> Distinct:
@@ -139,21 +147,23 @@ def _answered_alike(close: Pairs, examples: pl.DataFrame, spool: Spool, threshol
         return close
     rows = np.unique(close)
     answers = near_duplicates.signatures(list(spool.answers(examples[rows])))
-    alike = set(map(tuple, rows[near_duplicates.pairs(answers, threshold)].tolist()))
-    return np.array([pair for pair in close.tolist() if tuple(pair) in alike], dtype=np.int64).reshape(-1, 2)
+    return close[near_duplicates.are_similar(answers, np.searchsorted(rows, close), threshold)]
 
 
 def _twins(found: Distinct) -> npt.NDArray[np.int64]:
     """Number the groups of examples whose signatures are equal."""
+    equal = near_duplicates.are_similar(found.signatures, found.places[found.links], 1)
+    return _components(found.links[equal], found.examples.height)
+
+
+def _components(links: Pairs, size: int) -> Rows:
+    """Number the connected components."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    a, b = found.links[:, 0], found.links[:, 1]
-    equal = near_duplicates.are_similar(found.signatures, found.places[found.links], 1)
-    size = found.examples.height
-    graph = coo_matrix((np.ones(int(equal.sum()), dtype=bool), (a[equal], b[equal])), shape=(size, size))
-    groups: npt.NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return groups
+    graph = coo_matrix((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(size, size))
+    found: Rows = connected_components(graph, directed=False)[1].astype(np.int64)
+    return found
 
 
 def _copies(pairs: Pairs, twins: npt.NDArray[np.int64], known: Mask) -> Mapping[int, int]:
@@ -180,13 +190,18 @@ def _copies(pairs: Pairs, twins: npt.NDArray[np.int64], known: Mask) -> Mapping[
     return copy_of
 
 
-def chains(values: pl.Series) -> Pairs:
-    """Return the pairs of rows that chain equal values together; empty values are alone."""
-    last: dict[str, int] = {}
-    found: list[tuple[int, int]] = []
-    for row, value in enumerate(values.to_list()):
-        if value:
-            if value in last:
-                found.append((last[value], row))
-            last[value] = row
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+def stars(values: pl.Series, rank: Sequence[int]) -> Pairs:
+    """Return pairs that link rows of equal values, each with the first one of the least rank.
+
+    Args:
+        values: One a row; empty values are alone.
+        rank: One a row. Where some rows of a value have a side already, all others must look at one of
+            the side that is nearest to the held-out set.
+    """
+    import polars as pl
+
+    frame = pl.DataFrame({"value": values, "rank": rank}).with_row_index("row")
+    frame = frame.filter(pl.col("value") != "").sort("rank", "row")
+    linked = frame.select(pl.col("row").first().over("value").alias("hub"), "row")
+    pairs: Pairs = linked.filter(pl.col("hub") != pl.col("row")).to_numpy().astype(np.int64)
+    return pairs

@@ -14,7 +14,7 @@ from retune.data.drops import Drops
 from retune.data.intake import Plan
 from retune.data.judging import judge
 from retune.data.publishing import HTML, Judged, Publisher
-from retune.data.requirements import flaws, nothing_to_learn, too_few
+from retune.data.requirements import flaws, nothing_to_learn, one_label, too_few
 from retune.data.selection import History, distinct, examples_of, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool, no_room
@@ -24,7 +24,7 @@ from retune.errors import DataError, Problem
 from retune.records import Dataset
 from retune.settings import EnvironmentFileSystems, FileSystems, Settings
 from retune.spec import PipelineSpec, seconds
-from retune.state import held_out, splits, subjects
+from retune.state import subjects
 from retune.state.database import Database
 from retune.text.captured import read_window
 
@@ -73,7 +73,7 @@ def prepare(
         # A million rows take some of the memory that looking for near-duplicates needs.
         del collected
         with (known or db).read() as tx:
-            history = History(splits.assigned(tx, spec.pipeline), held_out.known(tx, spec.pipeline))
+            history = History.read(tx, spec.pipeline)
         found = distinct(examples, spec, spool, history, drops)
         del examples
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in drops.counts.items() if count)
@@ -81,9 +81,10 @@ def prepare(
         _require(too_few(found.examples, spec, drops) + nothing_to_learn(found.examples, spec))
         selection = select(found, spec, spool, history, drops, report)
         del found
-        _require(too_few(selection.examples, spec, drops))
+        train = selection.examples.filter(selection.examples["side"] == "train")
+        _require(too_few(selection.examples, spec, drops) + one_label(train, spec))
         traffic = _asked(spec, settings, now, report)
-        dataset = publisher.publish(tally, selection, spool, judged, traffic)
+        dataset = publisher.publish(tally, selection, history, spool, judged, traffic)
     sides = {"train": dataset.train, "validation": dataset.validation, "held_out": dataset.held_out}
     report(
         f"dataset {dataset.digest}: " + ", ".join(f"{split.rows:,} {side}" for side, split in sides.items())

@@ -12,15 +12,15 @@ from retune.artifacts import Artifacts, canonical_json
 from retune.data.card import card
 from retune.data.collect import Tally
 from retune.data.figures import SIDES, Found, describe
-from retune.data.selection import Selection
+from retune.data.selection import LEFT_OUT, History, Selection
 from retune.data.spool import Spool, no_room
 from retune.data.token_totals import TokenTotal, total_tokens
-from retune.errors import DataError
+from retune.errors import DataError, StateError
 from retune.records import Artifact, Dataset, Split
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, dataset_records, held_out, splits, subjects
-from retune.state.database import Database
+from retune.state.database import Database, serialise
 from retune.text.tokens import counter_for
 
 if TYPE_CHECKING:
@@ -70,12 +70,19 @@ class Publisher:
         return page
 
     def publish(
-        self, tally: Tally, selection: Selection, spool: Spool, judged: Judged, traffic: list[str]
+        self,
+        tally: Tally,
+        selection: Selection,
+        history: History,
+        spool: Spool,
+        judged: Judged,
+        traffic: list[str],
     ) -> Dataset:
         """Store the three sides, what was left out, and the card; register the dataset.
 
         Raises:
             DataError: A side has no example.
+            StateError: Another run has settled more meanwhile.
         """
         sides = self._sides(selection, spool)
         tokens = self._tokens(selection.examples, spool)
@@ -100,7 +107,7 @@ class Publisher:
             figures=self.put_page("figures", canonical_json(figures), JSON),
             dropped_rows=self._put_lines(selection.drops.lines(spool)),
         )
-        self._register(dataset, selection)
+        self._register(dataset, selection, history)
         return dataset
 
     def _sides(self, selection: Selection, spool: Spool) -> dict[str, Split]:
@@ -170,12 +177,21 @@ class Publisher:
         path.unlink()
         return artifact
 
-    def _register(self, dataset: Dataset, selection: Selection) -> None:
+    def _register(self, dataset: Dataset, selection: Selection, history: History) -> None:
         """Note all in one transaction: who may be trained on, who was held out, and whom it is about."""
         examples, pipeline = selection.examples, dataset.pipeline
-        names = examples.select("fingerprint", "side").unique(maintain_order=True)
+        names = dict(examples.select("fingerprint", "side").iter_rows())
+        for name, reason in selection.drops.names(LEFT_OUT):
+            if name not in history.sides:
+                names.setdefault(name, reason)
         with self.db.write() as tx:
-            splits.assign(tx, pipeline, dict(names.iter_rows()), self.now)
+            serialise(tx, "rows")
+            if held_out.known(tx, pipeline).keys() - history.held_out.keys() - selection.held_out.keys():
+                raise StateError(
+                    f"another run of {pipeline} has held out more rows while these were prepared",
+                    "run the task again: it looks for copies of them then",
+                )
+            splits.assign(tx, pipeline, names, self.now)
             held_out.register(tx, pipeline, selection.held_out, self.now)
             dataset_records.add(tx, dataset, self.now)
             subjects.add_reached(

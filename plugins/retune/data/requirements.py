@@ -42,15 +42,19 @@ def too_few(examples: pl.DataFrame, spec: PipelineSpec, drops: Drops) -> list[Pr
 
 def nothing_to_learn(examples: pl.DataFrame, spec: PipelineSpec) -> list[Problem]:
     """Return what is wrong with the labels of a classification: one only, or single examples."""
-    if spec.task.kind != "classification" or not examples.height:
-        return []
-    problems = []
+    problems = one_label(examples, spec)
     counts = dict(examples["label"].value_counts().iter_rows())
-    if len(counts) == 1:
-        what = f"all {examples.height} examples have the label {next(iter(counts))!r}"
-        problems.append(Problem(what, "add rows of other labels: there is nothing to learn"))
     single = sorted(label for label, count in counts.items() if count < 2)
-    if single:
+    if single and spec.task.kind == "classification":
         what = f"one example only for {len(single)} labels: {', '.join(map(repr, single[:20]))}"
         problems.append(Problem(what, "add rows, or list in task.labels only those that count"))
     return problems
+
+
+def one_label(examples: pl.DataFrame, spec: PipelineSpec) -> list[Problem]:
+    """Return what is wrong where all examples of a classification have one label."""
+    labels = examples["label"].unique()
+    if spec.task.kind != "classification" or len(labels) != 1:
+        return []
+    what = f"all {examples.height} examples have the label {labels[0]!r}"
+    return [Problem(what, "add rows of other labels: there is nothing to learn")]

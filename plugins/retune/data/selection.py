@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sqlalchemy import Connection
 
 from retune.data import cleaning, duplicates, label_errors
 from retune.data.drops import REASONS, Drops
 from retune.data.duplicates import Distinct
 from retune.data.firewall import stop_leaks
 from retune.data.label_errors import LabelErrors
-from retune.data.splits import assign_sides
+from retune.data.splits import SIDES, assign_sides
 from retune.data.spool import Spool
 from retune.spec import PipelineSpec
+from retune.state import held_out, splits
 from retune.text import near_duplicates
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ EXAMPLE = (
     *("prompt_chars", "completion_chars", "segment", "place", "size", "mark"),
 )
 """The columns of a table of examples."""
+LEFT_OUT = ("bridges_split", "was_held_out")
+"""Reasons for which an example gets no side, now or later."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,20 @@ class History:
     Attributes:
         sides: Fingerprint -> side.
         held_out: Fingerprint -> signature of all that was ever held out; None where none is known.
+        left_out: Fingerprint -> why it got no side.
     """
 
     sides: Mapping[str, str] = field(default_factory=dict)
     held_out: Mapping[str, bytes | None] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, tx: Connection, pipeline: str) -> History:
+        """Return what the state knows of a pipeline."""
+        known = splits.assigned(tx, pipeline)
+        left_out = {name: side for name, side in known.items() if side in LEFT_OUT}
+        sides = {name: side for name, side in known.items() if side not in LEFT_OUT}
+        return cls(sides, held_out.known(tx, pipeline), left_out)
 
 
 @dataclass(frozen=True)
@@ -128,9 +142,9 @@ def select(
         if spec.data.label_errors == "drop":
             found = _without_errors(found, errors, drops)
     found = _capped(found, spec, history, drops)
-    examples, held_out = _split(found, spec, spool, history, drops)
+    examples, away = _split(found, spec, spool, history, drops)
     judged = judged if errors else judged.clear()
-    return Selection(examples, held_out, drops, len(found.links), errors, judged)
+    return Selection(examples, away, drops, len(found.links), errors, judged)
 
 
 def _without_errors(found: Distinct, errors: LabelErrors, drops: Drops) -> Distinct:
@@ -154,13 +168,27 @@ def _capped(found: Distinct, spec: PipelineSpec, history: History, drops: Drops)
     return found.keep(found.examples["id"].is_in(left["id"].implode()).to_numpy())
 
 
+def _without_left_out(found: Distinct, history: History, drops: Drops) -> Distinct:
+    """Leave out again what an earlier run could give no side, or the same rows would be another dataset."""
+    import polars as pl
+
+    reasons = [history.left_out.get(name) for name in found.examples["fingerprint"]]
+    why = pl.Series(reasons, dtype=pl.String)
+    for reason in LEFT_OUT:
+        drops.add(found.examples.filter(why == reason), reason, "as before")
+    return found.keep(why.is_null().to_numpy())
+
+
 def _split(
     found: Distinct, spec: PipelineSpec, spool: Spool, history: History, drops: Drops
 ) -> tuple[pl.DataFrame, dict[str, bytes]]:
     import polars as pl
 
+    found = _without_left_out(found, history, drops)
     examples = found.examples
-    links = [found.links, duplicates.chains(examples["fingerprint"]), duplicates.chains(examples["group"])]
+    rank = {side: number for number, side in enumerate(SIDES)}
+    ranks = [rank.get(history.sides.get(name, ""), len(rank)) for name in examples["fingerprint"]]
+    links = [found.links, *(duplicates.stars(examples[name], ranks) for name in ("fingerprint", "group"))]
     numbered = examples.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
     shares = spec.data.split
     placed = assign_sides(numbered, np.concatenate(links), history.sides, shares, spec.seed, drops)
@@ -168,10 +196,10 @@ def _split(
     places = found.places[placed["row"].to_numpy()]
     # Links leave out what is rare to find; what comes to be held out now is looked for like what ever was.
     signatures = near_duplicates.to_bytes(found.signatures[places[away]])
-    held_out = dict(zip(placed["fingerprint"].filter(away), signatures, strict=True))
+    registry = dict(zip(placed["fingerprint"].filter(away), signatures, strict=True))
     watched = np.flatnonzero(~away)
     own = spool.array((len(watched), found.signatures.shape[1]), found.signatures.dtype)
     np.take(found.signatures, places[watched], axis=0, out=own, mode="clip")
-    ever = {**history.held_out, **held_out}
+    ever = {**history.held_out, **registry}
     safe = stop_leaks(placed, watched, own, ever, shares.leak_similarity, drops)
-    return safe.drop("row"), held_out
+    return safe.drop("row"), registry

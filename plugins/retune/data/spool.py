@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _BUFFER = 1 << 20
+# Each holds a file open.
+_MOST_MAPS = 256
 
 
 def no_room(folder: Path, error: OSError) -> DataError:
@@ -60,7 +63,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._maps: dict[int, mmap.mmap] = {}
+        self._maps: OrderedDict[int, mmap.mmap] = OrderedDict()
         self._arrays = 0
 
     def lines(self, examples: pl.DataFrame) -> Iterator[bytes]:
@@ -111,6 +114,8 @@ class Spool:
 
     def _map(self, segment: int) -> mmap.mmap:
         if segment not in self._maps:
+            if len(self._maps) >= _MOST_MAPS:
+                self._maps.popitem(last=False)[1].close()
             with (self._folder / f"{segment}.jsonl").open("rb") as file:
                 self._maps[segment] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._maps[segment]

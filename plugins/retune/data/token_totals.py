@@ -74,7 +74,7 @@ def total_tokens(
     counted = examples.sample(MOST_COUNTED, seed=seed) if examples.height > MOST_COUNTED else examples
     lengths = counter.conversations(spool.read(counted))
     tokens, error = _extrapolated(
-        lengths, counted["size"].to_list(), int(examples["size"].sum()), examples.height
+        lengths, counted["size"].to_list(), int(examples["size"].cast(int).sum()), examples.height
     )
     return TokenTotal(
         base_model=base_model,

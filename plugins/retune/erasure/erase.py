@@ -20,7 +20,7 @@ from retune.errors import ArtifactError
 from retune.records import Exchange
 from retune.settings import Settings
 from retune.state import ledger, replaced, retrains, subjects
-from retune.state.database import Database
+from retune.state.database import Database, serialise
 from retune.text.traffic import dump
 
 _LEDGER = "retune"
@@ -60,6 +60,7 @@ def erase(
     """
     with db.write() as tx:
         # First of all: from here on no dataset with these rows can be registered.
+        serialise(tx, "rows")
         subjects.forget(tx, subject, actor, now)
     found = plan(subject, settings=settings, db=db, artifacts=artifacts, now=now)
     with db.write() as tx:

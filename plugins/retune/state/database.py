@@ -17,6 +17,13 @@ from retune.errors import StateError
 _BUSY_S = 30
 
 
+def serialise(tx: Connection, name: str) -> None:
+    """Let one transaction of this name run at a time; on SQLite every writer is alone anyway."""
+    if tx.dialect.name == "postgresql":
+        lock = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
+        tx.execute(lock, {"name": f"retune {name}"})
+
+
 class Database:
     """Retune's database.
 

@@ -12,7 +12,7 @@ import polars as pl
 from retune.data.collect import collect
 from retune.data.drops import Drops
 from retune.data.intake import Plan
-from retune.data.selection import History, Selection, distinct, examples_of, select
+from retune.data.selection import LEFT_OUT, History, Selection, distinct, examples_of, select
 from retune.data.sources import find_sources
 from retune.data.spool import Spool
 from retune.settings import EnvironmentFileSystems
@@ -61,9 +61,12 @@ def remember(selection: Selection, history: History | None = None) -> History:
     """Return what the next run knows."""
     history = history or History()
     names = selection.examples["fingerprint"]
+    sides = {**history.sides, **dict(zip(names, selection.examples["side"], strict=True))}
+    left_out = selection.drops.names(LEFT_OUT)
     return History(
-        {**history.sides, **dict(zip(names, selection.examples["side"], strict=True))},
+        sides,
         {**history.held_out, **selection.held_out},
+        {**history.left_out, **{name: why for name, why in left_out if name not in sides}},
     )
 
 

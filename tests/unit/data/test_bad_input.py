@@ -23,6 +23,7 @@ from retune.data import jsonl
 from retune.data.rows import BadLine
 from retune.errors import ArtifactError, DataError, Problem, RetuneError
 from retune.state import dataset_records, held_out, splits
+from tests.unit.data.choosing import rows_of
 from tests.unit.data.conftest import Project
 
 QUEUES = ("billing", "shipping", "returns", "account")
@@ -319,3 +320,12 @@ def test_a_disk_that_is_full_while_sides_are_written(
     home = small_disk(1_700)
     error = full(replace(project, settings=replace(project.settings, home=home)))
     assert str(home) in str(error)
+
+
+def test_a_training_side_of_one_label_is_refused(project: Project) -> None:
+    rows = rows_of(5, 60, label_noise=0)
+    for number, row in enumerate(rows):
+        row.update(queue="billing" if number < 45 else "returns", day=f"2026-01-01T00:{number:02}:00")
+    project.rows(rows)
+    with pytest.raises(DataError, match=r"all \d+ examples have the label 'billing'.*nothing to learn"):
+        project.prepare(project.spec(label_errors="off", split={"by_time": "day", "held_out": 0.3}))

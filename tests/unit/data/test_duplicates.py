@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from retune.data.duplicates import chains
+from retune.data.duplicates import find_links, stars
+from retune.text.near_duplicates import signatures
+from tests.unit.data.builders import example, table
 from tests.unit.data.choosing import QUEUES, choose, close, remember, rows_of, said, side
 from tests.unit.data.conftest import Project
 
@@ -152,6 +155,26 @@ def test_no_two_kept_rows_of_a_label_are_close(project: Project) -> None:
     assert close(side(found, "train"), side(found, "train"), 0.66)
 
 
-def test_equal_values_are_chained_and_empty_ones_alone() -> None:
-    assert chains(pl.Series(["a", "", "b", "a", "", "a", "b"])).tolist() == [[0, 3], [3, 5], [2, 6]]
-    assert chains(pl.Series([], dtype=pl.String)).shape == (0, 2)
+def test_equal_values_are_linked_to_the_one_of_the_least_rank_and_empty_ones_alone() -> None:
+    values = pl.Series(["a", "", "b", "a", "", "a", "b"])
+    assert stars(values, [3] * 7).tolist() == [[0, 3], [0, 5], [2, 6]]
+    assert sorted(stars(values, [3, 3, 3, 2, 3, 0, 3]).tolist()) == [[2, 6], [5, 0], [5, 3]]
+    assert stars(pl.Series([], dtype=pl.String), []).shape == (0, 2)
+
+
+def test_many_rows_with_one_answer_are_compared_by_their_prompts(project: Project) -> None:
+    words = [row["text"] for row in others()[:25]]
+    asked = [text for word in words for text in (f"{word} and some more words", f"{word} and some more word")]
+    project.rows([{"text": text, "queue": "Sorry, I cannot help with that."} for text in asked])
+    spec = project.spec(near_duplicates=0.7)
+    spec = spec.model_copy(update={"task": spec.task.model_copy(update={"kind": "generation"})})
+    assert len(said(choose(project, spec), "near_duplicate")) == len(words)
+
+
+def test_equal_signatures_stay_linked_without_the_row_they_were_paired_with() -> None:
+    made = np.repeat(signatures([CARD]), 40, axis=0)
+    found = find_links(table(example(f"{CARD} {number}", "x") for number in range(40)), made, 0.66)
+    kept = found.keep(np.arange(40) > 0)
+    assert kept.examples.height == 39 and set(kept.links.ravel()) == set(range(39))
+    first = kept.links[kept.links[:, 0] == 0]
+    assert set(first[:, 1]) >= set(range(1, 39))

@@ -12,8 +12,10 @@ import pytest
 
 from retune.data.drops import Drops
 from retune.data.firewall import stop_leaks
-from retune.data.selection import History
+from retune.data.selection import History, select
+from retune.errors import StateError
 from retune.records import Dataset
+from retune.state import dataset_records
 from retune.testing.leaks import edits
 from retune.text import near_duplicates
 from tests.unit.data.builders import example, table
@@ -186,3 +188,47 @@ def test_no_near_duplicate_of_real_rows_crosses_the_split(project: Project) -> N
     assert not close(short["held_out"], short["train"] + short["validation"], 0.66)
     # Of longer ones it knows the similarity to within some 0.05.
     assert not close(side(found, "held_out"), side(found, "train"), 0.66 + 3 * 0.054)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_customers_stay_on_one_side_and_a_rerun_changes_nothing(project: Project, seed: int) -> None:
+    rng = random.Random(seed)
+    common = [row["text"] for row in rows_of(seed, 30, label_noise=0)]
+    given: list[dict[str, Any]] = []
+    spec = project.spec(label_errors="off", split={"group_by": "customer", "leak_similarity": 0.5})
+    history = History()
+    for step in range(3):
+        for row in rows_of(100 * seed + step, 120, label_noise=0):
+            text = rng.choice(common) if rng.random() < 0.3 else row["text"]
+            given.append({**row, "text": text, "customer": f"C{rng.randrange(40):02}"})
+        project.rows(given)
+        found = choose(project, spec, history)
+        history = remember(found, history)
+        again = choose(project, spec, history).examples
+        assert again.select("id", "side").equals(found.examples.select("id", "side"))
+        groups = {name: set(part["group"]) for (name,), part in found.examples.group_by("side")}
+        assert not groups["train"] & groups["held_out"] and not groups["train"] & groups["validation"]
+
+
+def test_a_run_that_was_overtaken_is_not_registered(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(3, 200, label_noise=0)
+    project.rows(rows[:100], "a.jsonl")
+    project.rows(rows[100:], "b.jsonl")
+    begun: list[bool] = []
+
+    def overtaken(*args: Any) -> Any:
+        if not begun:
+            begun.append(True)
+            project.prepare(project.spec("a.jsonl"))
+        return select(*args)
+
+    monkeypatch.setattr("retune.data.prepare.select", overtaken)
+    with pytest.raises(StateError, match="another run of tickets has held out more rows"):
+        project.prepare(project.spec("b.jsonl"))
+    with project.db.read() as tx:
+        latest = dataset_records.latest(tx, "tickets")
+    assert latest and latest.sources.keys() == {"a.jsonl"}
+    # Run again, it knows of the other.
+    assert project.prepare(project.spec("b.jsonl")).sources.keys() == {"b.jsonl"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from threading import Lock
 from typing import Any, ClassVar
 
 from retune.data.expectations.rules import Finding, find
@@ -10,13 +11,21 @@ from retune.data.expectations.rules import Finding, find
 _METRIC = "retune.finding"
 
 
-@cache
+_defining = Lock()
+
+
 def register() -> None:
     """Make our expectations known to Great Expectations, in this process.
 
     Defining the classes registers them. It happens here since Great Expectations takes seconds to
     load. A stock rule calls Python for every row; one of these takes a whole column at once.
     """
+    with _defining:
+        _define()
+
+
+@cache
+def _define() -> None:
     _define_metric()
     base = _base()
     _define_row_rules(base)
