@@ -55,6 +55,7 @@ def check(path: Path, settings: Settings, console: Console) -> None:
         artifacts = Artifacts(throwaway.artifacts_url)
         db = Database(throwaway.state_url)
         db.migrate()
+        known = _settled(settings, console)
         now = datetime.now(UTC)
         try:
             dataset = prepare(
@@ -64,12 +65,14 @@ def check(path: Path, settings: Settings, console: Console) -> None:
                 artifacts=artifacts,
                 now=now,
                 report=lambda line: _say(console, line),
-                known=_settled(settings, console),
+                known=known,
             )
             _print(spec, dataset, artifacts, console)
         finally:
             _keep_pages(spec.pipeline, settings.home / "checks", db, artifacts, now, console)
             db.engine.dispose()
+            if known:
+                known.engine.dispose()
 
 
 def _settled(settings: Settings, console: Console) -> Database | None:

@@ -4,15 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from retune import __version__
+from retune.artifacts import Artifacts
 from retune.cli import app, main
+from retune.data.prepare import prepare
 from retune.settings import Settings
+from retune.spec import load_spec
 from retune.state.database import Database
+from retune.text.conversations import read_conversations
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = """\
 version: 1
@@ -151,3 +157,33 @@ def test_the_installed_command_starts_light() -> None:
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
     assert subprocess.run([command, "--help"], capture_output=True).returncode == 0
+
+
+def test_check_knows_what_is_settled_and_leaves_it_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings, file = Settings.load(), project / "include" / "pipelines" / "tickets.yaml"
+    db, artifacts = Database(settings.state_url), Artifacts(settings.artifacts_url)
+    db.migrate()
+    dataset = prepare(load_spec(file), settings=settings, db=db, artifacts=artifacts, now=NOW)
+    kept = read_conversations(artifacts.get_bytes(dataset.held_out.artifact.digest))
+    db.engine.dispose()
+    before = Path(project, ".retune", "state.db").read_bytes()
+    capfd.readouterr()
+    # What was held out is never trained on, so with it alone nothing is left for that.
+    rows = [{"text": row.prompt, "queue": row.completion} for row in kept]
+    (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text(SPEC.replace("min_examples: 30", "min_examples: 10"))
+    assert retune(monkeypatch, "check", str(file)) == 1
+    assert f"no example of {len(kept)} for train and validation" in capfd.readouterr().err
+    assert Path(project, ".retune", "state.db").read_bytes() == before
+
+
+def test_check_does_not_take_a_state_that_cannot_be_read_for_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (project / ".retune").mkdir()
+    (project / ".retune" / "state.db").write_bytes(b"no database" * 100)
+    assert retune(monkeypatch, "check", "include/pipelines/tickets.yaml") == 1
+    said = capfd.readouterr()
+    assert "state.db" in said.err and "can run" not in said.out

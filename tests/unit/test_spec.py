@@ -93,6 +93,7 @@ watch:
         ("alias: tickets", "alias: tickets, canary: [5]", "unknown key 'deploy.canary'"),
         ("version: 1", "version: 2", "version"),
         ("version: 1", "version: 1\nschedule: {timezone: Europe/Atlantis}", "schedule.timezone"),
+        ("recipes:", "  caps: {label: 20}\ntask: {kind: generation}\nrecipes:", "data.caps.label"),
     ],
 )
 def test_impossible_values_are_refused(tmp_path: Path, old: str, new: str, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -27,11 +27,14 @@ _BATCH = 20_000
 
 
 def signatures_of(examples: pl.DataFrame, spool: Spool) -> Signatures:
-    """Return one signature an example, made batch by batch from the spool."""
+    """Return one signature an example of what it asks, made batch by batch from the spool."""
+    return _signed(spool.prompts(examples), examples.height, spool)
+
+
+def _signed(all_texts: Iterator[str], count: int, spool: Spool) -> Signatures:
     one = near_duplicates.signatures([""])
-    found = spool.array((examples.height, one.shape[1]), one.dtype)
-    prompts, done = spool.prompts(examples), 0
-    while texts := list(islice(prompts, _BATCH)):
+    found, done = spool.array((count, one.shape[1]), one.dtype), 0
+    while texts := list(islice(all_texts, _BATCH)):
         found[done : done + len(texts)] = near_duplicates.signatures(texts)
         done += len(texts)
     return found
@@ -146,11 +149,11 @@ def _answered_alike(close: Pairs, examples: pl.DataFrame, spool: Spool, threshol
     if not len(close) or (labels[close[:, 0]] != "").any():
         return close
     rows = np.unique(close)
-    answers = near_duplicates.signatures(list(spool.answers(examples[rows])))
+    answers = _signed(spool.answers(examples[rows]), len(rows), spool)
     return close[near_duplicates.are_similar(answers, np.searchsorted(rows, close), threshold)]
 
 
-def _twins(found: Distinct) -> npt.NDArray[np.int64]:
+def _twins(found: Distinct) -> Rows:
     """Number the groups of examples whose signatures are equal."""
     equal = near_duplicates.are_similar(found.signatures, found.places[found.links], 1)
     return _components(found.links[equal], found.examples.height)
@@ -166,7 +169,7 @@ def _components(links: Pairs, size: int) -> Rows:
     return found
 
 
-def _copies(pairs: Pairs, twins: npt.NDArray[np.int64], known: Mask) -> Mapping[int, int]:
+def _copies(pairs: Pairs, twins: Rows, known: Mask) -> Mapping[int, int]:
     """Return row -> the kept row that it is a copy of.
 
     Of many rows with one signature only some are paired, so a row stands for all of its twins.

@@ -58,6 +58,7 @@ def prepare(
 
     Raises:
         DataError: The rows cannot be read, fail the suite, or are too few to train on.
+        StateError: Another run of the pipeline held out more rows meanwhile, or the state fails.
     """
     suite = suite_for(spec, settings.resolve(spec.data.expectations) if spec.data.expectations else None)
     settings.home.mkdir(parents=True, exist_ok=True)

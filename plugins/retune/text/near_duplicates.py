@@ -101,7 +101,7 @@ def pairs(signatures: Sketches, threshold: float) -> Places:
     """Return pairs of rows (i, j), i < j, whose similarity reaches the threshold, sorted.
 
     All are found, with two bounds on the work. Of more than eight rows with one signature the
-    others are paired with the first one only. And where more than 64 rows (fewer, among millions)
+    others are paired with the first one only. And where more than 256 rows (fewer, among millions)
     share even a rare shingle, each is compared with its next neighbours there instead of with all;
     what is alike stands close together, so that a large cluster comes as a chain.
     Groups are therefore the connected components of the pairs.

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retune.artifacts import digest_of
+from retune.data.blocks import cut
 from retune.data.collect import Collected, collect
 from retune.data.intake import Plan
 from retune.data.requirements import SHOWN_PROBLEMS, flaws
 from retune.data.sources import find_sources
-from retune.data.spool import Spool
+from retune.data.spool import Segment, Spool
 from retune.errors import DataError, Problem
 from retune.settings import EnvironmentFileSystems
 from retune.spec import PipelineSpec
@@ -146,3 +151,26 @@ def test_a_csv_keeps_every_character(project: Project, rows: list[tuple[str, str
     kept = Plan(spec, project.settings.home / "spool", columns=("text", "queue"))
     found = collect(find_sources(spec.data.sources, project.settings, EnvironmentFileSystems()), kept, print)
     assert list(zip(found.columns["text"], found.columns["queue"], strict=True)) == rows
+
+
+def test_a_file_that_goes_while_it_is_read_is_named(project: Project) -> None:
+    path = project.rows([{"text": "x", "queue": "y"}])
+    found = find_sources(project.spec().data.sources, project.settings, EnvironmentFileSystems())
+    [block] = cut(found, (), lambda name, digest: None)
+    path.unlink()
+    with pytest.raises(DataError, match="rows.jsonl: is gone since it was found"):
+        list(block.rows())
+
+
+def test_any_number_of_segments_is_read_with_few_files_open(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    places = []
+    for number in range(600):
+        segment = Segment(tmp_path, number)
+        places.append((number, *segment.add(b"%d\n" % number)))
+        segment.close()
+    rows = pl.DataFrame(places, schema=["segment", "place", "size"], orient="row")
+    spool, wanted = Spool(tmp_path), [b"%d\n" % number for number in range(600)]
+    assert list(spool.lines(rows)) == list(spool.lines(rows)) == wanted
+    assert len(set(os.listdir("/proc/self/fd")) - before) < 300
+    spool.close()

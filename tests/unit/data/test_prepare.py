@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from retune.errors import ArtifactError, DataError
+from retune.records import Exchange
 from retune.state import artifacts_index, dataset_records, splits
-from tests.unit.data.conftest import Project
+from retune.text.traffic import dump, exchange_path
+from tests.unit.data.conftest import NOW, Project
 
 Rows = Callable[[int, int], list[dict[str, Any]]]
 SIDES = ("train", "validation", "held_out")
@@ -171,3 +174,30 @@ def test_a_canonical_line_is_what_trainers_read(project: Project, tickets: Rows)
     rows = [json.loads(line) for line in data.splitlines()]
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
     assert set(rows[0]) == {"id", "messages"}
+
+
+def test_the_card_compares_the_rows_with_what_callers_asked(project: Project, tickets: Rows) -> None:
+    project.rows([{**row, "text": f"{row['text']} about my parcel"} for row in tickets(0, 120)])
+    at = NOW - timedelta(days=1)
+    some = {"at": at, "pipeline": "tickets", "alias": "tickets", "release": 1, "model_digest": "sha256:0"}
+    said = {"answer": "billing", "status": 200, "latency_ms": 1.0}
+    asked = [Exchange(**some, **said, prompt=f"urgent outage {number}") for number in range(60)]
+    path = exchange_path("tickets", at, "agent", int(at.timestamp() * 1e9))
+    file = project.write(f"{project.settings.captured_url.removeprefix('file://')}/{path}", dump(asked))
+    dataset = project.prepare(project.spec(split={"leak_similarity": 1}))
+    assert dataset.figures and dataset.card
+    traffic = json.loads(project.artifacts.get_bytes(dataset.figures.digest))["traffic"]
+    assert traffic["traffic"] == 60 and traffic["auc"] > 0.9 and "urgent" in traffic["in_traffic"]
+    assert "very unlike the captured traffic" in project.artifacts.get_bytes(dataset.card.digest).decode()
+    # A file that cannot be read stops no training.
+    file.write_bytes(b"{}\n" + dump(asked))
+    lines: list[str] = []
+    again = project.prepare(project.spec(split={"leak_similarity": 1}), lines)
+    assert again.digest == dataset.digest
+    assert [line for line in lines if "captured traffic cannot be read" in line and file.name in line]
+
+
+def test_what_is_left_at_the_end_must_be_enough_too(project: Project, tickets: Rows) -> None:
+    project.rows(tickets(0, 80))
+    with pytest.raises(DataError, match=r"40 examples are left, and data.min_examples is 60 .*40 capped"):
+        project.prepare(project.spec(min_examples=60, caps={"label": 10}))

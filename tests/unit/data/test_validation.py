@@ -183,3 +183,22 @@ def test_all_that_great_expectations_does_not_take_is_told_together() -> None:
     ):
         assert what.startswith(f"expectation {number} (expect_") and word in what
     assert {problem.file for problem in caught.value.problems} == {"suite.json"}
+
+
+@pytest.mark.parametrize("redacted", [True, False])
+def test_personal_data_is_shown_only_where_the_spec_allows_it(redacted: bool) -> None:
+    mail = "ann@example.org"
+    contacts = [mail if line == 3 else "none" for line in range(1, 11)]
+    suite = suite_of(
+        ("column_values_to_be_in_set", {"column": "contact", "value_set": ["none"]}, "critical"),
+        ("column_values_to_be_between", {"column": "card", "max_value": 100}, "warning"),
+    )
+    table = table_of(10, {}, contact=contacts, card=[101] * 9 + [4111111111111111])
+    found = validate(table, suite, "tickets", redacted=redacted)
+    page = found.page.decode()
+    told = page + str(found.failures) + str(found.warnings)
+    assert (mail in told) is not redacted and ("4111111111111111" in told) is not redacted
+    assert ("EMAIL_1" in page) is redacted and ("EMAIL_1" in found.failures[0]) is redacted
+    # Counts and places are nobody's data.
+    assert "1 of 10 rows (10.00%)" in found.failures[0] and "rows.jsonl:3" in found.failures[0]
+    assert "10 of 10 rows (100.00%)" in found.warnings[0]

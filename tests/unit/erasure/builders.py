@@ -10,6 +10,8 @@ from pathlib import Path
 import fsspec
 
 from retune.artifacts import Artifacts, canonical_json, digest_of
+from retune.erasure.erase import erase
+from retune.erasure.plan import Erasure, plan
 from retune.evaluation.evaluate import summarise
 from retune.records import (
     Artifact,
@@ -254,7 +256,7 @@ def lived(here: Installed) -> tuple[Dataset, Release]:
     dataset = here.dataset(some, start, [hers(side) for side in SIDES])
     release = here.release(dataset, "first", start)
     here.deploy(release, start)
-    here.page("card", "data_card", start)
+    here.page("card", "card", start)
     here.capture([f"request {number}" for number in range(5)] + [f"  Ann asks after {SECRET}  for train "])
     checked = here.settings.home / "checks" / "tickets.html"
     checked.parent.mkdir(parents=True, exist_ok=True)
@@ -267,3 +269,24 @@ def everywhere(home: Path) -> list[Path]:
     return [
         path for path in sorted(home.rglob("*")) if path.is_file() and SECRET.encode() in path.read_bytes()
     ]
+
+
+SUBJECT = subject_hash(ANN)
+
+
+def reached(here: Installed) -> Erasure:
+    """Return what Ann's rows reached."""
+    return plan(SUBJECT, settings=here.settings, db=here.db, artifacts=here.artifacts, now=NOW)
+
+
+def forget(here: Installed) -> Erasure:
+    """Forget Ann."""
+    return erase(
+        SUBJECT,
+        "cli:me",
+        settings=here.settings,
+        db=here.db,
+        artifacts=here.artifacts,
+        now=NOW,
+        report=lambda line: None,
+    )

@@ -11,7 +11,6 @@ import pytest
 from retune.artifacts import digest_of
 from retune.backends.jobs import run_job
 from retune.erasure.erase import erase
-from retune.erasure.plan import Erasure, plan
 from retune.errors import ArtifactError, BackendError, GoneError, StateError
 from retune.evaluation.evaluate import read_outcomes
 from retune.monitoring.drift import check_drift
@@ -25,37 +24,16 @@ from tests.unit.erasure.builders import (
     NOW,
     SECRET,
     SIDES,
+    SUBJECT,
     Installed,
     everywhere,
+    forget,
     hers,
-    install,
     lived,
+    reached,
     read,
     rows,
 )
-
-SUBJECT = subject_hash(ANN)
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Installed:
-    return install(tmp_path)
-
-
-def look(here: Installed) -> Erasure:
-    return plan(SUBJECT, settings=here.settings, db=here.db, artifacts=here.artifacts, now=NOW)
-
-
-def forget(here: Installed) -> Erasure:
-    return erase(
-        SUBJECT,
-        "cli:me",
-        settings=here.settings,
-        db=here.db,
-        artifacts=here.artifacts,
-        now=NOW,
-        report=lambda line: None,
-    )
 
 
 def snapshot(home: Path) -> dict[str, bytes]:
@@ -69,7 +47,7 @@ def snapshot(home: Path) -> dict[str, bytes]:
 def test_the_plan_lists_all_that_the_rows_reached_and_changes_nothing(here: Installed) -> None:
     dataset, release = lived(here)
     before = snapshot(here.settings.home)
-    found = look(here)
+    found = reached(here)
     assert snapshot(here.settings.home) == before
     assert [(one.digest, one.rows, one.trained_on) for one in found.datasets] == [(dataset.digest, 3, True)]
     assert [(one.digest, one.releases) for one in found.models] == [(release.model.digest, (1,))]
@@ -80,7 +58,7 @@ def test_the_plan_lists_all_that_the_rows_reached_and_changes_nothing(here: Inst
         "train",
         "validation",
     ]
-    assert sorted(page.kind for page in found.pages) == ["data_card", "evaluation", "validation"]
+    assert sorted(page.kind for page in found.pages) == ["card", "evaluation", "validation"]
     assert [path.name for path, _ in found.copies] == ["train.jsonl", "validation.jsonl"]
     assert [count for _, _, count in found.traffic] == [1]
     assert found.retrains == ("tickets",)
@@ -93,11 +71,11 @@ def test_nothing_of_the_person_is_left_and_everything_else_is(here: Installed) -
     assert len(everywhere(here.settings.home)) == 11
     assert forget(here).is_clean is False
     assert everywhere(here.settings.home) == []
-    assert look(here).is_clean
+    assert reached(here).is_clean
     others = rows(with_hers=())
     with here.db.read() as tx:
         dataset = releases.get(tx, "tickets", 1).dataset_digest
-    [kept] = look(here).datasets
+    [kept] = reached(here).datasets
     assert kept.digest == dataset
     folder = here.settings.jobs / "job-first" / "data"
     assert read((folder / "train.jsonl").read_bytes()) == others["train"]
@@ -236,7 +214,7 @@ def test_no_new_dataset_can_hold_them_and_pages_of_later_runs_stay(here: Install
     later = NOW + timedelta(hours=1)
     here.dataset(rows(with_hers=(), salt="new "), later)
     page = here.page("evaluation of a clean run", "evaluation", later)
-    assert [one.digest for one in look(here).pages if one.digest == page.digest] == []
+    assert [one.digest for one in reached(here).pages if one.digest == page.digest] == []
 
 
 def test_neither_a_job_nor_its_model_is_used_again(here: Installed) -> None:

@@ -14,12 +14,10 @@ from rich.console import Console
 from retune.artifacts import digest_of
 from retune.erasure.command import forget as forget_command
 from retune.erasure.erase import erase
-from retune.erasure.plan import Erasure, plan
 from retune.erasure.rows import Rows, look, may_have_rows
 from retune.errors import ArtifactError
 from retune.state import artifacts_index, retrains
 from retune.state.replaced import open_artifacts
-from retune.state.subjects import subject_hash
 from retune.text.conversations import Conversation, write_conversation
 from tests.unit.data.conftest import NOW as PREPARED
 from tests.unit.data.conftest import Project, project
@@ -28,31 +26,18 @@ from tests.unit.erasure.builders import (
     NOW,
     SECRET,
     SIDES,
+    SUBJECT,
     Installed,
     everywhere,
+    forget,
     hers,
-    install,
     lived,
+    reached,
     read,
     rows,
 )
 
 __all__ = ["project"]
-SUBJECT = subject_hash(ANN)
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Installed:
-    return install(tmp_path)
-
-
-def look_up(here: Installed) -> Erasure:
-    return plan(SUBJECT, settings=here.settings, db=here.db, artifacts=here.artifacts, now=NOW)
-
-
-def forget(here: Installed) -> Erasure:
-    some = {"settings": here.settings, "db": here.db, "artifacts": here.artifacts}
-    return erase(SUBJECT, "me", now=NOW, report=lambda line: None, **some)
 
 
 def left_out(row: Conversation, **more: str) -> bytes:
@@ -114,7 +99,7 @@ def test_rows_that_were_left_out_are_found_also_where_no_dataset_holds_them(here
     other = here.page("validation of another", "validation", pipeline="other")
     with here.db.write() as tx:
         artifacts_index.add(tx, "other", "dropped", kept, NOW)
-    found = look_up(here)
+    found = reached(here)
     assert kept.digest not in {file.blob.digest for file in found.files}, "it is removed, once"
     # What shows it beside the rows goes as a whole, as nobody can tell what it shows.
     assert {page.digest for page in found.pages if page.pipeline == "other"} == {kept.digest, other.digest}
@@ -128,7 +113,7 @@ def test_a_pipeline_that_does_not_say_whom_rows_are_about_is_reached_by_the_same
     lived(here)
     silent = here.dataset(rows(salt="other "), pipeline="silent")
     assert ("silent", silent.digest, 3, True) in [
-        (one.pipeline, one.digest, one.rows, one.trained_on) for one in look_up(here).datasets
+        (one.pipeline, one.digest, one.rows, one.trained_on) for one in reached(here).datasets
     ]
     forget(here)
     with here.db.read() as tx:
@@ -152,7 +137,7 @@ def test_working_files_of_killed_preparations_go_and_those_in_use_are_said(here:
     out = StringIO()
     forget_command(ANN, False, "me", here.settings, Console(file=out, width=250))
     assert "prepare-alive │ │ stays: may be in use" in " ".join(out.getvalue().split())
-    assert look_up(here).is_clean
+    assert reached(here).is_clean
 
 
 def test_pages_of_checks_go_whatever_pipeline_they_are_of(here: Installed) -> None:

@@ -13,6 +13,7 @@ from retune.evaluation.evaluate import evaluate, read_outcomes
 from retune.evaluation.selection import choose
 from retune.records import Contender, EvalReport, Split
 from retune.settings import EndpointAddress
+from retune.spec import PipelineSpec
 from retune.testing.vllm_stub import VllmStub
 from retune.text.conversations import conversation, write_conversations
 from tests.unit.evaluation.builders import SPEC, outcomes, report
@@ -26,14 +27,16 @@ def split(artifacts: Artifacts, rows: int) -> Split:
     return Split(artifact=artifact, rows=rows)
 
 
-def ask(url: str, folder: Path, rows: int = 60, model: str = "base") -> tuple[EvalReport, Artifacts]:
+def ask(
+    url: str, folder: Path, rows: int = 60, model: str = "base", spec: PipelineSpec = SPEC
+) -> tuple[EvalReport, Artifacts]:
     artifacts = Artifacts(folder.as_uri())
     contender = Contender(spec_digest=SPEC.digest, name="base", model_name=model, model_digest="d")
     found = evaluate(
         contender,
         split(artifacts, rows),
         "held_out",
-        spec=SPEC,
+        spec=spec,
         labels=LABELS,
         endpoint=EndpointAddress(url),
         artifacts=artifacts,

@@ -26,7 +26,7 @@ GOLDEN_UNICODE = (
     "012c590321d31427361649f81726d61b9594214cc523f62e24f99b2896952c04e62d179c40062d66f3596d1baa82512d"
     "915ae396ea1e9f03d4a2381ea3cc88a8b28dbaa41df1f844fa"
 )
-VOCABULARY = ["".join(random.Random(number).choices("etaoinshrdlu", k=6)) for number in range(1000)]
+VOCABULARY = ["".join(random.Random(number).choices("etaoinshrdlu", k=6)) for number in range(3000)]
 
 
 def long_text(seed: int, words: int = 220) -> str:
@@ -198,7 +198,7 @@ def test_a_crowd_of_equal_rows_is_a_star() -> None:
 
 
 def test_a_crowd_of_similar_rows_is_one_component() -> None:
-    texts = [f"please refund order {number} of last week" for number in range(1000)]
+    texts = [f"please refund order {number} of last week" for number in range(3000)]
     found = pairs(signatures(texts), LEAK_THRESHOLD)
     assert len(found) < 500 * len(texts)
     assert set(components(len(texts), found)) == {0}

@@ -48,7 +48,10 @@ class PrepareData(RetuneOperator):
         self.spec = spec
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Prepare the data; raises DataError where it is not good enough to train on."""
+        """Prepare the data; raises DataError where it is not good enough to train on.
+
+        StateError where another run held out more rows meanwhile: a retry knows of them.
+        """
         from retune.data.prepare import prepare
 
         begun = now()
