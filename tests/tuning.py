@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from retune.artifacts import Artifacts, digest_of, digest_of_tree
+from retune.backends.base import Installation
+from retune.backends.jobs import Site
 from retune.records import Artifact, Dataset, Recipe, Split
-from retune.settings import Settings
+from retune.settings import Connections, EnvironmentConnections, Settings
 from retune.state.database import Database
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -91,6 +94,14 @@ class Bench:
     settings: Settings
     db: Database
     artifacts: Artifacts
+    connections: Connections = field(default_factory=EnvironmentConnections)
+
+    @property
+    def installation(self) -> Installation:
+        return Installation(self.settings, self.artifacts, self.connections)
+
+    def site(self, report: Callable[[str], None] = print) -> Site:
+        return Site(self.installation, self.db, report)
 
     def dataset(self, train: int = 16, validation: int = 4) -> Dataset:
         sides = {"train": (train, 0), "validation": (validation, 1000), "held_out": (2, 2000)}

@@ -78,7 +78,7 @@ def _index_lines(
 
 
 def _problem(item: Any, lines: dict[_Place, int], file: str) -> Problem:
-    place = tuple(item["loc"])
+    place = _written(tuple(item["loc"]), lines, missing=item["type"] == "missing")
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
     name = ".".join(str(step) for step in place)
     if item["type"] == "extra_forbidden":
@@ -87,3 +87,12 @@ def _problem(item: Any, lines: dict[_Place, int], file: str) -> Problem:
         return Problem(f"{name!r} is missing", "add it; see docs/spec.md", file, line)
     message = item["msg"].removeprefix("Value error, ")
     return Problem(f"{name}: {message}, not {item['input']!r:.200}", "see docs/spec.md", file, line)
+
+
+def _written(place: _Place, lines: dict[_Place, int], *, missing: bool) -> _Place:
+    """Return a place without the steps that pydantic adds for the kind of a recipe."""
+    found: _Place = ()
+    for number, step in enumerate(place, start=1):
+        if (*found, step) in lines or (missing and number == len(place)):
+            found = (*found, step)
+    return found

@@ -71,7 +71,13 @@ class ConflictError(StateError):
 
 
 class BackendError(RetuneError):
-    """A fine-tuning job cannot be submitted, read or fetched."""
+    """A fine-tuning job cannot be submitted, read or fetched.
+
+    Attributes:
+        may_pass: Whether the same request may succeed later, with nothing mended.
+    """
+
+    may_pass = False
 
 
 class EndpointError(RetuneError):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from retune.errors import SetupError
+
+OPENAI_URL = "https://api.openai.com/v1"
+GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+SETTLE_S = 120.0
 
 
 def _environment(option: str) -> str | None:
@@ -55,6 +59,9 @@ class Settings:
     """Interpreter that has vLLM."""
     sources_private_hosts: tuple[str, ...] = ()
     """Web servers (`host` or `host:port`) with private addresses that data.sources may name."""
+    settle_s: float = SETTLE_S
+    """Longest time until a job that was asked for shows up in a provider's list: no job is asked for
+    twice within it."""
 
     @classmethod
     def load(cls, option: Callable[[str], str | None] = _environment) -> Settings:
@@ -80,6 +87,7 @@ class Settings:
             trainer_python=option("trainer_python") or sys.executable,
             vllm_python=option("vllm_python") or str(project / ".venv-vllm" / "bin" / "python"),
             sources_private_hosts=tuple((option("sources_private_hosts") or "").replace(",", " ").split()),
+            settle_s=_seconds(option("settle_s")),
         )
 
     @property
@@ -90,6 +98,16 @@ class Settings:
     def resolve(self, path: str) -> Path:
         """Return a path of a spec as an absolute one, against the project's root."""
         return (self.project / path).resolve()
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        found = float(text or SETTLE_S)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise SetupError(f"settle_s is {text!r}", "give seconds, such as 120")
+    return found
 
 
 @dataclass(frozen=True)
@@ -104,16 +122,63 @@ class EndpointAddress:
         return f"EndpointAddress({self.url!r})"
 
 
+@dataclass(frozen=True)
+class OpenAIAccount:
+    """How to reach OpenAI, Azure or a service with the same API."""
+
+    base_url: str
+    """With its `/v1`."""
+    api_key: str = field(repr=False)
+    organization: str = ""
+    project: str = ""
+
+
+@dataclass(frozen=True)
+class GoogleAccount:
+    """How to reach a Google Cloud project."""
+
+    project: str
+    credentials: Any = field(repr=False)
+    """google.auth credentials."""
+    endpoint: str = ""
+    """Base URL in place of Google's own, such as an emulator's; empty elsewhere."""
+
+
 class Connections(Protocol):
-    """Where addresses and credentials come from: Airflow there, the environment elsewhere."""
+    """Where addresses and credentials come from: Airflow there, the environment elsewhere.
+
+    Each method raises SetupError where the name is not known or says too little.
+    """
 
     def endpoint(self, name: str) -> EndpointAddress:
-        """Return the endpoint's address; raises SetupError where it is not known."""
+        """Return a serving endpoint's address."""
+        ...
+
+    def openai(self, name: str) -> OpenAIAccount:
+        """Return an account of OpenAI, Azure or a compatible service."""
+        ...
+
+    def google(self, name: str) -> GoogleAccount:
+        """Return a Google Cloud project with its credentials."""
+        ...
+
+    def ssh(self, name: str) -> Any:
+        """Return a connected paramiko.SSHClient, whose host key was checked.
+
+        Where the host does not answer: OSError, EOFError or paramiko.SSHException.
+        """
+        ...
+
+    def kubernetes(self, name: str) -> Any:
+        """Return a kubernetes.client.ApiClient."""
         ...
 
 
 class EnvironmentConnections:
-    """Reads `RETUNE_ENDPOINT_<NAME>` (URL) and `RETUNE_ENDPOINT_<NAME>_KEY`."""
+    """Reads the variables that each service's own tools read.
+
+    Endpoints: `RETUNE_ENDPOINT_<NAME>` (URL) and `RETUNE_ENDPOINT_<NAME>_KEY`.
+    """
 
     def endpoint(self, name: str) -> EndpointAddress:
         """Return the endpoint's address; raises SetupError where the variable is missing."""
@@ -122,6 +187,46 @@ class EnvironmentConnections:
         if not url:
             raise SetupError(f"endpoint {name!r} is not known", f"set {variable} to its URL")
         return EndpointAddress(url.rstrip("/").removesuffix("/v1"), os.environ.get(f"{variable}_KEY", ""))
+
+    def openai(self, name: str) -> OpenAIAccount:
+        """Return the account of OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID."""
+        key = os.environ.get("OPENAI_API_KEY")
+        if not key:
+            raise SetupError(f"connection {name!r}: OPENAI_API_KEY is not set", "set it")
+        return OpenAIAccount(
+            base_url=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL,
+            api_key=key,
+            organization=os.environ.get("OPENAI_ORG_ID", ""),
+            project=os.environ.get("OPENAI_PROJECT_ID", ""),
+        )
+
+    def google(self, name: str) -> GoogleAccount:
+        """Return Google's application default credentials; GOOGLE_VERTEX_BASE_URL names an emulator."""
+        try:
+            import google.auth
+            from google.auth.exceptions import DefaultCredentialsError
+        except ImportError as error:
+            raise SetupError(f"connection {name!r}: {error}", "install the `vertex` extra") from error
+        try:
+            credentials, project = google.auth.default(scopes=[GOOGLE_SCOPE])
+        except DefaultCredentialsError as error:
+            action = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
+            raise SetupError(f"connection {name!r}: Google finds no credentials", action) from error
+        if not project:
+            raise SetupError(f"connection {name!r}: no Google project is set", "set GOOGLE_CLOUD_PROJECT")
+        return GoogleAccount(project, credentials, os.environ.get("GOOGLE_VERTEX_BASE_URL", ""))
+
+    def ssh(self, name: str) -> Any:
+        """Return a connection to the host of that name in ~/.ssh/config."""
+        from retune.connections import ssh_by_config
+
+        return ssh_by_config(name)
+
+    def kubernetes(self, name: str) -> Any:
+        """Return a client of the pod's own cluster, else of that context of KUBECONFIG."""
+        from retune.connections import kubernetes_by_config
+
+        return kubernetes_by_config(name)
 
 
 class FileSystems(Protocol):

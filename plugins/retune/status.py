@@ -11,6 +11,7 @@ from rich.text import Text
 from sqlalchemy import Connection
 
 from retune.records import DriftReport, Release, Route, Verdict
+from retune.serving.hosted import how_to_call, is_hosted
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import drift, jobs, ledger, placements, releases, replicas, routes, specs
@@ -137,7 +138,9 @@ def _release(tx: Connection, pipeline: str) -> list[str]:
     if releases.newest(tx, pipeline) is None:
         return ["a first release: none has passed the gate"]
     waiting = releases.waiting(tx, pipeline)
-    return [f"release {waiting.number} to be deployed"] if waiting else []
+    if waiting is None:
+        return []
+    return [how_to_call(waiting) if is_hosted(waiting) else f"release {waiting.number} to be deployed"]
 
 
 def _serving(tx: Connection, spec: PipelineSpec, route: Route | None, now: datetime) -> list[str]:

@@ -15,6 +15,8 @@ STORY = [
     "freeze_spec",
     "prepare_data",
     "resolve_recipes",
+    "estimate_costs",
+    "approve_cost",
     "fine_tune",
     "choose_candidate",
     "evaluate",
@@ -30,10 +32,11 @@ print([name for name in sys.argv[2].split() if name in sys.modules])
 
 
 def line(dag: object) -> list[str]:
-    """Return a DAG's tasks where each has at most one task before and after it."""
+    """Return a DAG's tasks where each leads to the next, and else only to who maps over what it returns."""
     tasks = dag.topological_sort()  # type: ignore[attr-defined]
     for before, after in zip(tasks, [*tasks[1:], None], strict=True):
-        assert before.downstream_task_ids == ({after.task_id} if after else set())
+        mapped = {task.task_id for task in tasks if task.is_mapped and before in task.upstream_list}
+        assert before.downstream_task_ids - mapped == ({after.task_id} if after else set()) - mapped
     return [task.task_id for task in tasks]
 
 
@@ -50,6 +53,21 @@ def test_a_spec_becomes_three_dags_that_read_as_a_story(house: House) -> None:
         assert all(task.owner == "support-ml" for task in dag.tasks)
         for task in dag.tasks:
             assert f"`{task.task_id}`" in dag.doc_md
+
+
+def test_recipes_on_ones_own_gpus_and_hosted_ones_have_tasks_of_their_own(house: House) -> None:
+    recipe = "  - {backend: openai, base_model: gpt-4.1-mini-2025-04-14}\nevaluation:"
+    house.file.write_text(house.file.read_text().replace("evaluation:", recipe, 1))
+    bag = dag_bag()
+    assert bag.import_errors == {}
+    dag = bag.dags[f"{house.pipeline}.tune"]
+    for kind, pool in (("", "retune_gpu"), ("_hosted", None)):
+        tune = dag.get_task(f"fine_tune{kind}")
+        assert tune.partial_kwargs.get("pool") == pool
+        assert f"resolve{kind}_recipes" in tune.upstream_task_ids
+        assert f"`{tune.task_id}`" in dag.doc_md
+        assert tune.downstream_task_ids == {"choose_candidate"}
+    assert set(dag.task_ids) > set(STORY)
 
 
 def test_tune_runs_on_its_cron_and_on_either_event(house: House) -> None:

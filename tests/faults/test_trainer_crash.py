@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from retune.backends.attempts import job_key
 from retune.backends.base import Order
-from retune.backends.jobs import job_key, run_job
+from retune.backends.jobs import run_job
 from retune.backends.local_jobs import LocalBackend, stop_trainers
 from retune.records import JobStatus, Model
 from retune.training.job import JobFolder, Lease
-from tests.tuning import BASE, NOW, Bench, make_base, make_bench
+from tests.tuning import BASE, Bench, make_base, make_bench
 
 WITHIN_S = 120
 
@@ -42,15 +43,7 @@ def order(bench: Bench) -> Order:
 
 def train(bench: Bench, lines: list[str]) -> Model:
     wanted = order(bench)
-    return run_job(
-        wanted.recipe,
-        wanted.dataset,
-        db=bench.db,
-        artifacts=bench.artifacts,
-        settings=bench.settings,
-        now=NOW,
-        report=lines.append,
-    )
+    return run_job(wanted.recipe, wanted.dataset, bench.site(lines.append))
 
 
 def kill_at(folder: JobFolder, share: float) -> int:
@@ -97,9 +90,9 @@ def test_a_killed_trainer_is_restarted_and_ends_with_the_same_losses(
 
 
 def test_a_broken_checkpoint_is_ignored_by_whoever_submits_next(bench: Bench, undisturbed: Model) -> None:
-    first = LocalBackend(bench.settings, bench.artifacts)
+    first = LocalBackend(bench.installation, {})
     wanted = order(bench)
-    first.submit(wanted)
+    first.submit(wanted, lambda: None)
     folder = JobFolder(bench.settings.jobs / wanted.key)
     step = kill_at(folder, 0.65)  # between two checkpoints
     whole = step // 10 * 10  # an epoch has ten steps, and ends with a checkpoint
@@ -110,9 +103,9 @@ def test_a_broken_checkpoint_is_ignored_by_whoever_submits_next(bench: Bench, un
         (cut / file.name).write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     first._children[wanted.key].wait()  # a dead child stays on the list until its parent looks
 
-    second = LocalBackend(bench.settings, bench.artifacts)
-    assert second.find(wanted) is None
-    job = second.submit(wanted)
+    second = LocalBackend(bench.installation, {})
+    assert not second.find(wanted)
+    job = second.submit(wanted, lambda: None)
     deadline = time.monotonic() + WITHIN_S
     while (view := second.poll(job)).status is JobStatus.RUNNING:
         assert time.monotonic() < deadline

@@ -18,7 +18,7 @@ STAGES = {"data", "advice", "backends", "evaluation", "serving", "monitoring"}
 # Each layer may import from itself and from those above it in this list.
 LAYERS = [
     {"errors", "records", "__init__"},
-    {"settings", "documents", "spec", "artifacts", "stored", "text", "stats"},
+    {"settings", "connections", "documents", "prices", "spec", "artifacts", "stored", "text", "stats"},
     {"state", "tracking"},
     STAGES | {"training"},
     {
@@ -32,6 +32,7 @@ LAYERS = [
         "migrate",
         "pools",
         "schema",
+        "spending",
         "starting",
         "status",
         "upkeep",

@@ -89,7 +89,7 @@ watch:
     ("old", "new", "what"),
     [
         ("pipeline: tickets", "pipeline: retune", "reserved"),
-        ("  - {base_model: some/model}", "  - {base_model: a}\n  - {base_model: b}", "several base models"),
+        ("  - {base_model: some/model}", "  - {base_model: a}\n  - {base_model: b}", "several local base models"),
         ("alias: tickets", "alias: tickets, canary: [5]", "unknown key 'deploy.canary'"),
         ("version: 1", "version: 2", "version"),
         ("version: 1", "version: 1\nschedule: {timezone: Europe/Atlantis}", "schedule.timezone"),

@@ -28,8 +28,10 @@ from retune.airflow.fleet import cleanup_dag
 from retune.airflow.missing_pools import TAG
 from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
 from retune.airflow.operators.evaluate import ChooseCandidate, Evaluate
+from retune.airflow.operators.fine_tune import EstimateCosts, FineTune
 from retune.airflow.operators.judge import Decide, ReleaseWinner
-from retune.airflow.operators.tune import FineTune, FreezeSpec, PrepareData, ResolveRecipes
+from retune.airflow.operators.spending import ApproveCost
+from retune.airflow.operators.tune import FreezeSpec, PrepareData, ResolveRecipes
 from retune.airflow.operators.watch import CheckDrift, RaiseDrift
 from retune.airflow.pipelines import Pipeline, find_pipelines
 from retune.pools import GPU_POOL
@@ -66,22 +68,63 @@ def _dag(pipeline: Pipeline, verb: str, **kwargs: Any) -> DAG:
 
 def _tune(pipeline: Pipeline) -> DAG:
     name = pipeline.name
-    with _dag(pipeline, "tune", schedule=_tune_schedule(pipeline)) as dag:
+    force = Param(False, type="boolean", description="Train anew what was trained before.")
+    with _dag(pipeline, "tune", schedule=_tune_schedule(pipeline), params={"force": force}) as dag:
         freeze = FreezeSpec(task_id="freeze_spec", pipeline=name)
         spec = freeze.output
         prepare = PrepareData(task_id="prepare_data", pipeline=name, spec=spec)
-        resolve = ResolveRecipes(task_id="resolve_recipes", pipeline=name, spec=spec)
-        tune = FineTune.partial(
-            task_id="fine_tune",
+        kinds = _kinds(pipeline)
+        resolve = [
+            ResolveRecipes(task_id=f"resolve{kind}_recipes", pipeline=name, spec=spec, on_gpu_pool=not kind)
+            for kind in kinds
+        ]
+        estimate = EstimateCosts(
+            task_id="estimate_costs",
             pipeline=name,
+            spec=spec,
             dataset=prepare.output,
-            pool=GPU_POOL,
-            retries=2,
-            retry_delay=timedelta(seconds=30),
-            map_index_template="{{ title }}",
-        ).expand(recipe=resolve.output)
-        chain(freeze, prepare, resolve, tune, *_judge(name, spec, prepare.output, tune.output))
+            recipes=[one.output for one in resolve],
+        )
+        approve = ApproveCost(task_id="approve_cost", pipeline=name, spec=spec, costs=estimate.output)
+        tune = [
+            _fine_tune(kind, one.output, pipeline, spec, prepare.output)
+            for kind, one in zip(kinds, resolve, strict=True)
+        ]
+        judge = _judge(name, spec, prepare.output, [one.output for one in tune])
+        chain(freeze, prepare, resolve, estimate, approve, tune, *judge)
     return dag
+
+
+def _kinds(pipeline: Pipeline) -> list[str]:
+    """Return the parts of task names for the kinds of recipes: those on the GPU pool, and hosted ones.
+
+    Two tasks, as all instances of a mapped one share a pool and a queue.
+    """
+    recipes = pipeline.spec.recipes if pipeline.spec else ()
+    found = [
+        kind
+        for kind, on_gpu_pool in (("", True), ("_hosted", False))
+        if any(recipe.on_gpu_pool is on_gpu_pool for recipe in recipes)
+    ]
+    return found or [""]
+
+
+def _fine_tune(kind: str, recipes: Any, pipeline: Pipeline, spec: Any, dataset: Any) -> Any:
+    place: dict[str, Any] = {}
+    if not kind:
+        place["pool"] = GPU_POOL
+        if queue := pipeline.spec.queue if pipeline.spec else "":
+            place["queue"] = queue
+    return FineTune.partial(
+        task_id=f"fine_tune{kind}",
+        pipeline=pipeline.name,
+        spec=spec,
+        dataset=dataset,
+        retries=2,
+        retry_delay=timedelta(seconds=30),
+        map_index_template="{{ title }}",
+        **place,
+    ).expand(recipe=recipes)
 
 
 def _tune_schedule(pipeline: Pipeline) -> Any:

@@ -43,6 +43,13 @@ class MLflowRun(_Page):
     name = "MLflow run"
 
 
+class JobPage(_Page):
+    """The job at whoever trains it."""
+
+    name = "Job"
+    attribute = "job_page"
+
+
 class EvaluationPage(_Page):
     """The evidence of the gate's decision."""
 

@@ -9,7 +9,8 @@ Makes a new model of **{name}** and releases it if it has earned it. Runs on its
 of `retune://{name}/data` says that there are new rows, and when drift was found. The same rows and
 recipe are the same job: a run that finds nothing new trains nothing.
 
-The run works by the spec that `freeze_spec` stored; editing the file changes the next run only.
+The run works by the spec that `freeze_spec` stored; editing the file changes the next run only. To
+train anew what was trained before, trigger it with the param `force`.
 `release_winner` is skipped, with the reason in its log, when the gate did not promote: what serves
 keeps serving. While a release waits that was never live, it wakes `{name}.deploy` each time.
 
@@ -18,10 +19,15 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
   the log names, then clear the task.
 - `prepare_data`: rows cannot be read, fail the expectations, or are too few. See the log and the link
   *Validation page*; mend the rows, then clear the task.
-- `resolve_recipes`: a base model cannot be found, or is not the live release's. Mend the recipe as the
-  log says and start a new run.
-- `fine_tune`: this recipe failed three times; the others go on without it. See the log and the link
-  *MLflow run*, then clear the task.
+- `resolve_recipes`, `resolve_hosted_recipes`: a base model cannot be found, or is not the live
+  release's. Mend the recipe as the log says and start a new run.
+- `estimate_costs`: a backend cannot be asked, or the file's recipes changed since the run began. See the
+  log, mend the connection and clear the task, or start a new run.
+- `approve_cost`: waits for an answer on the page *Required Actions* where the costs ask for one; red
+  where the budget or a person refused. Raise `budget` or leave recipes out, then start a new run.
+- `fine_tune` (own GPUs), `fine_tune_hosted` (services and clusters): this recipe failed; the others go
+  on without it. See the log and the links *MLflow run* and *Job*, then clear the task: a job that still
+  runs is adopted, one that succeeded is not paid again.
 - `choose_candidate`: no recipe made a model, or the evaluation endpoint does not answer. See
   `retune status`, then clear the task.
 - `evaluate`: the evaluation endpoint does not answer or cannot load the model. See `retune status`,

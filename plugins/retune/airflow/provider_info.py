@@ -14,7 +14,8 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Retune",
         "description": "Fine-tune, gate, roll out, watch and retrain language models.",
         "extra-links": [
-            _LINKS + name for name in ("ValidationPage", "MLflowRun", "EvaluationPage", "DriftPage")
+            _LINKS + name
+            for name in ("ValidationPage", "MLflowRun", "JobPage", "EvaluationPage", "DriftPage")
         ],
         "config": {
             "retune": {
@@ -55,6 +56,11 @@ _OPTIONS = {
         "Web servers with private addresses that data.sources may name, as host or host:port, "
         "parted by commas. Default: none.",
         "data.internal,10.0.0.5:9000",
+    ),
+    "settle_s": (
+        "Longest time in seconds until a job that was asked for shows up in a provider's list; no job is "
+        "asked for twice within it. Default: 120.",
+        "300",
     ),
 }
 

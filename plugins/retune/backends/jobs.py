@@ -2,63 +2,173 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from itertools import count
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from retune.artifacts import Artifacts, digest_of_json
-from retune.backends.base import Backend, JobLostError, Order, Point, View, load_backend
+from sqlalchemy import Connection
+
+from retune.backends.attempts import current, job_key
+from retune.backends.base import ENDED, Backend, Installation, Order, View, load_backend
+from retune.backends.following import curve, follow, show
+from retune.backends.patience import patiently
+from retune.backends.posting import adopt, place_order
 from retune.errors import BackendError
 from retune.records import Curve, Dataset, Job, JobStatus, Model, Recipe
-from retune.settings import Settings
-from retune.state import jobs, retrains
+from retune.spec.budget import Budget
+from retune.state import jobs, retrains, spending
 from retune.state.database import Database
 from retune.tracking import TrackedRun, Tracking
 
-_ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
-_RESTARTS = 3
-_REPORT_EVERY_S = 5.0
+_CANCELLED = View(JobStatus.CANCELLED, "cancelled")
 
 
-def job_key(dataset: Dataset, recipe: Recipe, backend: str, account: str, attempt: int) -> str:
-    """Return the key of a job: the same data, recipe, payer and attempt are the same job.
+def _utc() -> datetime:
+    return datetime.now(UTC)
 
-    What does not change the model is left out: the spec's digest, the recipe's place, our version.
+
+@dataclass(frozen=True)
+class Site:
+    """What running a job needs of the house."""
+
+    installation: Installation
+    db: Database
+    report: Callable[[str], None] = print
+    """Takes progress lines."""
+    clock: Callable[[], datetime] = _utc
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A job that was placed and has not ended as far as the state knows."""
+
+    order: Order
+    job: Job
+    backend: Backend
+    run: TrackedRun
+
+
+def begin(
+    recipe: Recipe,
+    dataset: Dataset,
+    site: Site,
+    *,
+    forced_at: datetime | None = None,
+    budget: Budget | None = None,
+) -> Model | Underway:
+    """Place a recipe's job on a dataset, adopt the one that runs, or return the model that it made before.
+
+    One that failed by its own error or was cancelled is a new attempt, once a call: it is the caller's
+    retries that repeat it.
+
+    Args:
+        recipe: What to train, resolved.
+        dataset: What to train it on.
+        site: This installation.
+        forced_at: Train anew where the job ended before this time; None: reuse it.
+        budget: The spec's; None: nothing is refused for its price.
+
+    Raises:
+        BackendError: The job is refused, or failed too often.
+        BudgetError: The month's budget does not hold it.
+        StateError: The state cannot be read or written; nothing was submitted then.
     """
-    what = recipe.to_json()
-    for name in ("schema_version", "spec_digest", "retune_version", "index"):
-        del what[name]
-    parts = {"dataset": dataset.digest, "recipe": what, "backend": backend, "account": account}
-    return digest_of_json(parts | {"attempt": attempt}).removeprefix("sha256:")
+    _refuse_forgotten(dataset, site.db)
+    backend = load_backend(recipe.backend, site.installation, recipe.place)
+    artifacts = site.installation.artifacts
+    order, row = current(recipe, dataset, backend, site.db, artifacts, site.report, forced_at)
+    if row is not None and row.model is not None:
+        site.report(f"{recipe.title}: the same job made {row.model.digest} before; reused")
+        return _under(recipe, row.model)
+    if row is None:
+        backend.validate(order)
+        _cancel_orphans(order, backend, site)
+    usd = backend.estimate(order).usd if row is None or row.job is None else None
+
+    def reserve(tx: Connection) -> None:
+        spending.reserve(tx, order.key, dataset.pipeline, usd, site.clock(), budget)
+
+    job = place_order(order, backend, site.db, site.clock, site.report, reserve)
+    return Underway(order, job, backend, _tracked(order, site))
+
+
+def rejoin(key: str, recipe: Recipe, dataset: Dataset, site: Site) -> Model | Underway:
+    """Return the job of a key again, as `begin` placed it, in another process; or the model that it made.
+
+    Raises:
+        BackendError: It has failed or was cancelled meanwhile.
+    """
+    with site.db.read() as tx:
+        row = jobs.get(tx, key)
+    if row is None or row.job is None:
+        raise BackendError(f"{recipe.title}: job {key[:12]} has no handle", "clear the task")
+    if row.model is not None:
+        return _under(recipe, row.model)
+    if row.status in ENDED:
+        raise BackendError(f"{recipe.title} {row.status}: {row.error}", f"then run again; see {row.job.url}")
+    backend = load_backend(recipe.backend, site.installation, row.job.place)
+    order = Order(key, row.attempt, recipe, dataset)
+    return Underway(order, row.job, backend, _tracked(order, site))
+
+
+def look(underway: Underway, site: Site) -> View:
+    """Show how a job goes that is waited for elsewhere, cancel a twin that came late, return the view."""
+    order, job, backend = underway.order, underway.job, underway.backend
+    adopt(order, backend, site.report, known=job)
+    view = patiently(lambda: backend.poll(job), site.report)
+    show(order, view, patiently(lambda: backend.curves(job), site.report), underway.run, site.report)
+    return view
+
+
+def settle(underway: Underway, view: View, site: Site) -> Model:
+    """Store how a job ended, and return its model.
+
+    Args:
+        underway: The job.
+        view: Its end.
+        site: This installation.
+
+    Raises:
+        BackendError: It failed, was cancelled, or its model cannot be fetched.
+    """
+    order, job, backend = underway.order, underway.job, underway.backend
+    adopt(order, backend, site.report, known=job)
+    model = None
+    if view.status is JobStatus.SUCCEEDED:
+        model = _model(underway, view, site)
+    underway.run.finish(view.status, model)
+    with site.db.write() as tx:
+        known = jobs.get(tx, order.key)
+        if known is None or known.status not in ENDED:  # whoever waited for it too may have been quicker
+            _close(tx, order.key, view, model, site.clock())
+    if model is None:
+        raise BackendError(
+            f"{order.recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}"
+        )
+    site.report(f"{order.recipe.title}: {model.digest} in {model.seconds:.0f} s")
+    return model
 
 
 def run_job(
     recipe: Recipe,
     dataset: Dataset,
+    site: Site,
     *,
-    db: Database,
-    artifacts: Artifacts,
-    settings: Settings,
-    now: datetime,
-    report: Callable[[str], None] = print,
     started: Callable[[str], None] = lambda _: None,
+    forced_at: datetime | None = None,
+    timeout_s: float = float("inf"),
 ) -> Model:
     """Train a recipe on a dataset, or return the model that the same job made before; blocks.
 
-    A job that runs already is adopted, and one whose trainer was killed goes on from its last
-    checkpoint. One that failed by its own error or was cancelled is a new attempt, once a call: it
-    is the caller's retries that repeat it.
+    A job that runs already is adopted, and one whose trainer was killed goes on from its last checkpoint.
 
     Args:
         recipe: What to train, resolved.
         dataset: What to train it on.
-        db: Retune's state.
-        artifacts: Where the model is stored.
-        settings: This installation.
-        now: The current time, with a zone.
-        report: Takes progress lines.
+        site: This installation.
         started: Takes the address of the training's page in MLflow, once it is there.
+        forced_at: As `begin` takes it.
+        timeout_s: How long to wait.
 
     Returns:
         The model, under this recipe's spec.
@@ -67,32 +177,61 @@ def run_job(
         BackendError: The job is refused, failed, or was cancelled.
         StateError: The state cannot be read or written; nothing was submitted then.
     """
-    begun = time.monotonic()
-    _refuse_forgotten(dataset, db)
-    backend = load_backend(recipe.backend, settings, artifacts)
-    order, row = _current(recipe, dataset, backend, db, artifacts, report)
-    if row is not None and row.model is not None:
-        report(f"{recipe.title}: the same job made {row.model.digest} before; reused")
-        return row.model.model_copy(update={"spec_digest": recipe.spec_digest, "recipe_index": recipe.index})
-    if row is None:
-        backend.validate(order)
-    job = _start(order, backend, db, now, report)
-    run = Tracking(settings, report).run(dataset.pipeline, order.key, recipe, dataset)
-    started(run.url)
-    view = _follow(order, job, backend, run, report)
-    model = None
-    if view.status is JobStatus.SUCCEEDED:
-        model = _model(order, job, view, backend, run)
-    run.finish(view.status, model)
-    with db.write() as tx:
-        known = jobs.get(tx, order.key)
-        if known is None or known.status not in _ENDED:  # a twin may have been quicker
-            later = now + timedelta(seconds=time.monotonic() - begun)
-            jobs.finished(tx, order.key, view.status, model, view.error, later)
-    if model is None:
-        raise BackendError(f"{recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}")
-    report(f"{recipe.title}: {model.digest} in {model.seconds:.0f} s")
-    return model
+    found = begin(recipe, dataset, site, forced_at=forced_at)
+    if isinstance(found, Model):
+        return found
+    started(found.run.url)
+    view = follow(found.order, found.job, found.backend, found.run, site.report, timeout_s)
+    return settle(found, view, site)
+
+
+def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime | None = None) -> bool:
+    """Cancel the running job of a recipe and a dataset, and say whether there was one.
+
+    Raises:
+        BackendError: It cannot be cancelled from here.
+    """
+    backend = load_backend(recipe.backend, site.installation, recipe.place)
+    artifacts = site.installation.artifacts
+    order, row = current(recipe, dataset, backend, site.db, artifacts, lambda _: None, forced_at)
+    if row is None or row.model is not None:
+        return False
+    for seen in patiently(lambda: backend.find(order), site.report):
+        if seen.status not in ENDED:
+            backend.cancel(seen.job)
+    if row.job is not None:
+        backend.cancel(row.job)
+    with site.db.write() as tx:
+        _close(tx, order.key, _CANCELLED, None, site.clock())
+    return True
+
+
+def cancel_stored(key: str, site: Site) -> bool:
+    """Cancel the running job of a key by its stored handle, and say whether there was one.
+
+    Raises:
+        BackendError: It cannot be cancelled from here.
+    """
+    with site.db.read() as tx:
+        row = jobs.get(tx, key)
+    if row is None or row.job is None or row.status in ENDED:
+        return False
+    backend = load_backend(row.backend, site.installation, row.job.place)
+    handle = row.job
+    patiently(lambda: backend.cancel(handle), site.report)
+    with site.db.write() as tx:
+        _close(tx, key, _CANCELLED, None, site.clock())
+    return True
+
+
+def _close(tx: Connection, key: str, view: View, model: Model | None, now: datetime) -> None:
+    """Write how a job ended, and what it cost: a cancelled one as much as was set aside for it."""
+    jobs.finished(tx, key, view.status, model, view.error, now)
+    aside = spending.get(tx, key)
+    if view.status is JobStatus.FAILED:
+        spending.release(tx, key)
+    elif aside is not None:
+        spending.settle(tx, key, model.cost_usd if model else aside.usd, now)
 
 
 def _refuse_forgotten(dataset: Dataset, db: Database) -> None:
@@ -105,117 +244,36 @@ def _refuse_forgotten(dataset: Dataset, db: Database) -> None:
             )
 
 
-def cancel_job(
-    recipe: Recipe, dataset: Dataset, *, db: Database, artifacts: Artifacts, settings: Settings, now: datetime
-) -> bool:
-    """Cancel the running job of a recipe and a dataset, and say whether there was one.
-
-    Raises:
-        BackendError: It cannot be cancelled from here.
-    """
-    backend = load_backend(recipe.backend, settings, artifacts)
-    order, row = _current(recipe, dataset, backend, db, artifacts, lambda _: None)
-    if row is None or row.model is not None:
-        return False
-    job = row.job or backend.find(order)
-    if job is not None:
-        backend.cancel(job)
-    with db.write() as tx:
-        jobs.finished(tx, order.key, JobStatus.CANCELLED, None, "cancelled", now)
-    return True
+def _tracked(order: Order, site: Site) -> TrackedRun:
+    tracking = Tracking(site.installation.settings, site.report)
+    return tracking.run(order.dataset.pipeline, order.key, order.recipe, order.dataset)
 
 
-def _current(
-    recipe: Recipe,
-    dataset: Dataset,
-    backend: Backend,
-    db: Database,
-    artifacts: Artifacts,
-    report: Callable[[str], None],
-) -> tuple[Order, jobs.JobRow | None]:
-    """Return the attempt that counts: the first that neither failed, was cancelled nor lost its model."""
-    with db.read() as tx:
-        for attempt in count(1):
-            key = job_key(dataset, recipe, backend.name, backend.account, attempt)
-            row = jobs.get(tx, key)
-            order = Order(key, attempt, recipe, dataset)
-            if row is None or row.status not in _ENDED:
-                return order, row
-            if row.model is not None:
-                if row.model.kind == "hosted" or artifacts.exists(row.model.digest):
-                    return order, row
-                report(f"{recipe.title}: {row.model.digest} is no longer stored; training it again")
-    raise AssertionError("count() does not end")
+def _cancel_orphans(order: Order, backend: Backend, site: Site) -> None:
+    """Cancel what the attempt before left behind where it was cancelled before it had a handle."""
+    if order.attempt == 1:
+        return
+    key = job_key(order.dataset, order.recipe, backend.name, backend.account, order.attempt - 1)
+    with site.db.read() as tx:
+        row = jobs.get(tx, key)
+    if row is not None and row.job is None and row.posted_at is not None:
+        before = Order(key, order.attempt - 1, order.recipe, order.dataset)
+        for seen in patiently(lambda: backend.find(before), site.report):
+            if seen.status not in ENDED:
+                site.report(f"{order.recipe.title}: cancelling {seen.job.provider_id}, which came late")
+                backend.cancel(seen.job)
 
 
-def _start(order: Order, backend: Backend, db: Database, now: datetime, report: Callable[[str], None]) -> Job:
-    """Write the intent, adopt what is there or submit, write the handle."""
-    recipe, dataset = order.recipe, order.dataset
-    intent = {"dataset": dataset.digest, "recipe": recipe.to_json()}
-    with db.write() as tx:
-        row = jobs.intend(tx, order.key, dataset.pipeline, backend.name, order.attempt, intent, now)
-    job = row.job or backend.find(order)
-    if job is None:
-        report(f"{recipe.title}: {dataset.train.rows} rows, attempt {order.attempt}, job {order.key[:12]}")
-        job = backend.submit(order)
-    else:
-        report(f"{recipe.title}: job {order.key[:12]} is there already; adopted")
-    if row.job is None:
-        with db.write() as tx:
-            jobs.submitted(tx, order.key, job)
-    return job
+def _under(recipe: Recipe, model: Model) -> Model:
+    return model.model_copy(update={"spec_digest": recipe.spec_digest, "recipe_index": recipe.index})
 
 
-def _follow(order: Order, job: Job, backend: Backend, run: TrackedRun, report: Callable[[str], None]) -> View:
-    """Wait for the job's end; a trainer that was killed is started again and resumes."""
-    told, losses = 0.0, 0
-    while True:
-        try:
-            view = backend.poll(job)
-        except JobLostError as error:
-            losses += 1
-            if losses > _RESTARTS:
-                run.finish(JobStatus.FAILED, None)
-                # The job stays open: it is the same attempt that goes on from its checkpoint.
-                raise BackendError(
-                    f"{order.recipe.title}: {error} ({losses} times)",
-                    f"mend that and run again; see {job.url}",
-                ) from error
-            report(f"{order.recipe.title}: {error}; starting it again")
-            backend.submit(order)
-            continue
-        run.log(view.points)
-        ended = view.status in _ENDED
-        if view.points and (ended or time.monotonic() - told > _REPORT_EVERY_S):
-            told = time.monotonic()
-            report(f"{order.recipe.title}: {_progress(view)}")
-        if ended:
-            return view
-        time.sleep(backend.poll_every_s)
-
-
-def _progress(view: View) -> str:
-    """Return one line for people: step, losses, seconds left."""
-    last = view.points[-1]
-    parts = [f"step {last.step}" + (f" of {view.total_steps}" if view.total_steps else "")]
-    for name, title in (("loss", "loss"), ("eval_loss", "validation loss")):
-        if points := _curve(view.points, name):
-            parts.append(f"{title} {points[-1][1]:.4f}")
-    first = view.points[0]
-    if view.status is JobStatus.RUNNING and last.step > first.step:
-        pace = (last.seconds - first.seconds) / (last.step - first.step)
-        parts.append(f"{pace * (view.total_steps - last.step):.0f} s left")
-    return ", ".join(parts)
-
-
-def _curve(points: tuple[Point, ...], name: str) -> tuple[tuple[int, float], ...]:
-    return tuple((point.step, point.values[name]) for point in points if name in point.values)
-
-
-def _model(order: Order, job: Job, view: View, backend: Backend, run: TrackedRun) -> Model:
-    trained = backend.fetch(job)
-    names = sorted({name for point in view.points for name in point.values})
-    recipe = order.recipe
+def _model(underway: Underway, view: View, site: Site) -> Model:
+    order, backend, recipe = underway.order, underway.backend, underway.order.recipe
+    trained = patiently(lambda: backend.fetch(underway.job), site.report)
+    points = patiently(lambda: backend.curves(underway.job), site.report).points
+    underway.run.log(points)
+    names = sorted({name for point in points for name in point.values})
     return Model(
         spec_digest=recipe.spec_digest,
         kind=trained.kind,
@@ -225,8 +283,11 @@ def _model(order: Order, job: Job, view: View, backend: Backend, run: TrackedRun
         base_digest=recipe.base_digest,
         job_key=order.key,
         recipe_index=recipe.index,
-        curves=tuple(Curve(name=name, points=_curve(view.points, name)) for name in names),
+        curves=tuple(Curve(name=name, points=curve(points, name)) for name in names),
         seconds=view.seconds,
         cost_usd=trained.cost_usd,
-        tracking_url=run.url,
+        tracking_url=underway.run.url,
+        backend=backend.name,
+        place=underway.job.place,
+        served_as=trained.served_as,
     )

@@ -5,19 +5,25 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from retune.artifacts import Artifacts, digest_of_tree, write_atomically
-from retune.backends.base import JobLostError, Order, Point, Trained, View
-from retune.backends.recipes import base_folder
+from retune.backends import job_folders
+from retune.backends.base import (
+    Curves,
+    Estimate,
+    Installation,
+    JobLostError,
+    Order,
+    Sighting,
+    Trained,
+    TransientError,
+    View,
+)
 from retune.backends.trainer_process import environment, kill
-from retune.errors import ArtifactError, BackendError, Problem
+from retune.errors import BackendError
 from retune.records import Job, JobStatus
-from retune.settings import Settings
-from retune.training.job import Done, JobFolder, Lease, TrainingJob
+from retune.training.job import Done, JobFolder, Lease
 from retune.training.lease import HELD, is_alive
 
 _LEASE_WITHIN_S = 60
@@ -31,10 +37,13 @@ class LocalBackend:
 
     name = "local"
     poll_every_s = 0.5
+    waits_here = True
+    settles_within_s = 0.0  # a job's directory is there at once
 
-    def __init__(self, settings: Settings, artifacts: Artifacts) -> None:
-        self._settings = settings
-        self._artifacts = artifacts
+    def __init__(self, installation: Installation, place: Mapping[str, str]) -> None:
+        self._installation = installation
+        self._settings = installation.settings
+        self._place = dict(place)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -44,39 +53,33 @@ class LocalBackend:
 
     def validate(self, order: Order) -> None:
         """Refuse an empty side, or a base model that changed since the recipe was resolved."""
-        problems = [
-            Problem(f"the {name} side of dataset {order.dataset.digest} is empty", "add rows")
-            for name, split in (("training", order.dataset.train), ("validation", order.dataset.validation))
-            if split.rows == 0
-        ]
-        recipe = order.recipe
-        folder = base_folder(recipe.base_model, self._settings)
-        if recipe.base_digest.startswith("sha256:"):
-            found = digest_of_tree(folder) if folder else "missing"
-            if found != recipe.base_digest:
-                what = f"base model {recipe.base_model} is {found}, but the recipe was resolved with"
-                problems.append(Problem(f"{what} {recipe.base_digest}", "start a new run"))
-        if problems:
-            raise BackendError(problems)
+        job_folders.validate(order, self._settings)
 
-    def submit(self, order: Order) -> Job:
+    def estimate(self, order: Order) -> Estimate:
+        """Say what this host's time costs."""
+        return Estimate(0.0, "on the worker itself")
+
+    def submit(self, order: Order, posting: Callable[[], None]) -> Job:
         """Write the job directory and start the trainer, which resumes where one was killed."""
         folder = self._folder(order.key)
         if not folder.job_file.exists():
-            with _writing(folder):
-                self._write(folder, order)
+            job_folders.write(folder, order, self._installation)
+        posting()
         if folder.read_done() is None and not self._is_running(folder):
             before = Lease.read(folder)
             self._start(folder)
             self._await_lease(folder, before)
         return self._handle(order, folder)
 
-    def find(self, order: Order) -> Job | None:
+    def find(self, order: Order) -> Sequence[Sighting]:
         """Return the job of a directory that has ended or whose trainer lives."""
         folder = self._folder(order.key)
-        if folder.read_done() is None and not self._is_running(folder):
-            return None
-        return self._handle(order, folder)
+        running = self._is_running(folder)
+        done = folder.read_done()
+        if done is None and not running:
+            return []
+        status = JobStatus(done.status) if done else JobStatus.RUNNING
+        return [Sighting(self._handle(order, folder), status, folder.path.stat().st_mtime)]
 
     def poll(self, job: Job) -> View:
         """Read the directory; raises JobLostError where the trainer died without a word.
@@ -87,32 +90,28 @@ class LocalBackend:
         folder = self._folder_of(job)
         running = self._is_running(folder)
         done = folder.read_done()  # after the look at the process: a trainer that just ended has written it
-        entries = folder.read_progress()
-        points = tuple(_point(entry) for entry in entries)
-        total = int(entries[-1]["total_steps"]) if entries else 0
         if done is not None:
-            return View(JobStatus(done.status), points, total, done.seconds, done.error)
+            return View(JobStatus(done.status), done.error, seconds=done.seconds)
         if not running:
             raise JobLostError(self._last_words(folder), f"see {folder.log_file}")
-        return View(JobStatus.RUNNING, points, total, points[-1].seconds if points else 0.0)
+        return View(JobStatus.RUNNING)
+
+    def curves(self, job: Job) -> Curves:
+        """Read the directory's progress."""
+        return job_folders.curves(self._folder_of(job))
 
     def cancel(self, job: Job) -> None:
         """Mark the directory as cancelled, then kill the trainer and what it started."""
         folder = self._folder_of(job)
         if folder.read_done() is None:
             # First, so that nobody who looks in between takes it for a crash.
-            with _writing(folder):
+            with job_folders.writing(folder):
                 folder.finish(Done("cancelled", error="cancelled"))
         kill(folder)
 
     def fetch(self, job: Job) -> Trained:
-        """Store the adapter's files as an artifact."""
-        folder = self._folder_of(job)
-        try:
-            artifact = self._artifacts.put_tree(folder.model)
-        except (ArtifactError, OSError) as error:
-            raise BackendError(f"the adapter in {folder.model} cannot be stored: {error}") from error
-        return Trained("adapter", artifact.digest, artifact.uri)
+        """Store the model's files as an artifact."""
+        return job_folders.fetch(self._folder_of(job), self._installation)
 
     def _folder(self, key: str) -> JobFolder:
         return JobFolder(self._settings.jobs / key)
@@ -139,32 +138,12 @@ class LocalBackend:
             attempt=order.attempt,
             provider_id=f"{lease.host if lease else socket.gethostname()}:{order.key}",
             url=folder.path.as_uri(),
-        )
-
-    def _write(self, folder: JobFolder, order: Order) -> None:
-        recipe = order.recipe
-        paths = {}
-        for side in ("train", "validation"):
-            data = self._artifacts.get_bytes(getattr(order.dataset, side).artifact.digest)
-            paths[side] = folder.path / "data" / f"{side}.jsonl"
-            write_atomically(paths[side], data)
-        base = base_folder(recipe.base_model, self._settings)
-        folder.write_job(
-            TrainingJob(
-                train=str(paths["train"]),
-                validation=str(paths["validation"]),
-                base_model=str(base or recipe.base_model),
-                base_name=recipe.base_model,
-                base_revision=None if base else recipe.base_digest.removeprefix("hf:"),
-                hyperparameters=recipe.hyperparameters,
-                seed=recipe.seed,
-                method=recipe.method,
-            )
+            place=self._place,
         )
 
     def _start(self, folder: JobFolder) -> None:
         command = [self._settings.trainer_python, "-m", "retune.training", str(folder.path)]
-        with _writing(folder):
+        with job_folders.writing(folder):
             env = environment(folder)
             log = folder.log_file.open("ab")
         try:
@@ -189,7 +168,7 @@ class LocalBackend:
         child = self._children[folder.path.name]
         while child.poll() is None and Lease.read(folder) == before:
             if time.monotonic() > deadline:
-                raise BackendError(
+                raise TransientError(
                     f"the trainer took no lease in {_LEASE_WITHIN_S} s", f"see {folder.log_file}"
                 )
             time.sleep(0.02)
@@ -210,17 +189,6 @@ class LocalBackend:
         return f"the trainer {how} without a result" + (f"; its last words: {lines[-1]}" if lines else "")
 
 
-@contextmanager
-def _writing(folder: JobFolder) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BackendError(
-            f"the job directory {folder.path} cannot be written: {error}",
-            "free space or mend its permissions, then run again",
-        ) from error
-
-
 def stop_trainers(jobs: Path) -> list[str]:
     """Kill every trainer of this host without cancelling its job: the next run resumes it.
 
@@ -232,9 +200,3 @@ def stop_trainers(jobs: Path) -> list[str]:
     """
     folders = [JobFolder(path) for path in sorted(jobs.glob("*")) if path.is_dir()]
     return [folder.path.name for folder in folders if kill(folder)]
-
-
-def _point(entry: dict[str, Any]) -> Point:
-    told = {"at", "step", "total_steps", "epoch", "seconds"}
-    values = {name: float(value) for name, value in entry.items() if name not in told}
-    return Point(int(entry["step"]), float(entry["seconds"]), values)

@@ -5,59 +5,82 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from retune.artifacts import digest_of, digest_of_tree
 from retune.errors import BackendError, Problem, RetuneError
-from retune.records import Recipe
+from retune.records import Model, Recipe
 from retune.settings import Settings
-from retune.spec import PipelineSpec, RecipeSpec
+from retune.spec import LocalRecipe, PipelineSpec, RecipeSpec
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _ASK_TRL = "import importlib.metadata as m; print(m.version('trl'))"
 
 
-def resolve_recipes(spec: PipelineSpec, settings: Settings) -> list[Recipe]:
-    """Say what exactly each recipe of the spec will train.
+def resolve_recipes(
+    spec: PipelineSpec,
+    settings: Settings,
+    champion: Model | None = None,
+    wanted: Callable[[RecipeSpec], bool] = lambda _: True,
+) -> list[Recipe]:
+    """Say what exactly recipes will train.
 
     Args:
         spec: The frozen spec.
         settings: Where paths resolve, and the trainer's interpreter.
+        champion: The model that is live, to start from where a recipe says so.
+        wanted: Which of the spec's recipes to resolve.
 
     Returns:
-        One recipe for each of the spec's, in its order.
+        One recipe for each, in the spec's order.
 
     Raises:
         BackendError: Lists every base model that is unknown or cannot be used.
     """
-    trainer = f"trl {trainer_version(settings.trainer_python).split('.')[0]}"
-    recipes, problems = [], []
-    for index, recipe in enumerate(spec.recipes):
+    resolved, problems = [], []
+    for index, recipe in enumerate(spec.candidates):
+        if not wanted(recipe):
+            continue
         try:
-            base_digest, template = _base(recipe.base_model, settings)
+            resolved.append(_resolve(index, recipe, spec, settings, champion))
         except RetuneError as error:
             problems += error.problems
-            continue
-        recipes.append(
-            Recipe(
-                spec_digest=spec.digest,
-                index=index,
-                backend=recipe.backend,
-                base_model=recipe.base_model,
-                base_digest=base_digest,
-                chat_template_digest=digest_of(template.encode()),
-                method=recipe.method,
-                hyperparameters=_hyperparameters(recipe),
-                seed=spec.seed,
-                trainer=trainer,
-            )
-        )
     if problems:
         raise BackendError(dict.fromkeys(problems))
-    return recipes
+    return resolved
 
 
+def _resolve(
+    index: int, recipe: RecipeSpec, spec: PipelineSpec, settings: Settings, champion: Model | None
+) -> Recipe:
+    local = isinstance(recipe, LocalRecipe)
+    # What a service has under a name may change, but nothing tells of it.
+    base_digest, template, trainer = f"{recipe.backend}:{recipe.base_model}", "", recipe.backend
+    if local:
+        base_digest, template = _base(recipe.base_model, settings)
+        trainer = f"trl {trainer_version(settings.trainer_python).split('.')[0]}"
+    hyperparameters = recipe.hyperparameters
+    if hyperparameters.get("warm_start") == "champion":
+        fits = champion and champion.kind == "adapter" and champion.base_model == recipe.base_model
+        hyperparameters["warm_start"] = champion.digest if champion and fits else ""
+    return Recipe(
+        spec_digest=spec.digest,
+        index=index,
+        backend=recipe.backend,
+        base_model=recipe.base_model,
+        base_digest=base_digest,
+        chat_template_digest=digest_of(template.encode()) if template else "",
+        method=recipe.method,
+        hyperparameters=hyperparameters,
+        seed=spec.seed,
+        trainer=trainer,
+        place=recipe.place,
+    )
+
+
+@cache
 def trainer_version(python: str) -> str:
     """Return the version of TRL that an interpreter has.
 
@@ -78,10 +101,6 @@ def base_folder(base_model: str, settings: Settings) -> Path | None:
     """Return the folder that a base model names, or None where it is a Hugging Face id."""
     folder = settings.resolve(base_model)
     return folder if folder.is_dir() else None
-
-
-def _hyperparameters(recipe: RecipeSpec) -> dict[str, Any]:
-    return recipe.model_dump(mode="json", exclude={"backend", "base_model", "method"})
 
 
 def _base(base_model: str, settings: Settings) -> tuple[str, str]:

@@ -76,13 +76,13 @@ def _tokens(rows: pl.DataFrame, spec: PipelineSpec, spool: Spool, project: Path)
     """
     import polars as pl
 
-    recipe = min(spec.recipes, key=lambda recipe: recipe.max_length)
-    counter = counter_for(recipe.base_model, project)
+    base_model, window = min(spec.windows.items(), key=lambda item: item[1])
+    counter = counter_for(base_model, project)
     here = rows.filter(pl.col("size") > 0)
     found: list[int] | pl.Series
     if counter.exact:
         bounds = [upper_bound(size, turns) for size, turns in here.select("size", "turns").iter_rows()]
-        found = counter.within(recipe.max_length, bounds, lambda some: spool.read(here[some]))
+        found = counter.within(window, bounds, lambda some: spool.read(here[some]))
     else:
         found = here["size"] // _BYTES_A_TOKEN
     tokens = pl.Series("tokens", found, dtype=pl.Int32)

@@ -129,11 +129,10 @@ class Publisher:
     def _tokens(self, examples: pl.DataFrame, spool: Spool) -> list[TokenTotal]:
         """Count the training side's tokens, once a base model."""
         train = examples.filter(examples["side"] == "train")
-        windows = {recipe.base_model: recipe.max_length for recipe in self.spec.recipes}
         project, seed = self.settings.project, self.spec.seed
         return [
             total_tokens(base, window, counter_for(base, project), train, spool, seed)
-            for base, window in windows.items()
+            for base, window in self.spec.windows.items()
         ]
 
     def _found(

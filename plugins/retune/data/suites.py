@@ -78,7 +78,7 @@ def suite_for(spec: PipelineSpec, file: Path | None = None) -> Suite:
 def default_suite(spec: PipelineSpec) -> list[dict[str, Any]]:
     """Return the expectations for the kind of the spec's task, without those that are always checked."""
     # The least: a longer row stops the recipe that cannot take it. Tokens may be an upper bound.
-    longest = min(recipe.max_length for recipe in spec.recipes)
+    longest = min(spec.windows.values())
     found = [
         _expect("roles_to_be_in_order"),
         _expect("conversations_to_end_with_assistant"),

@@ -9,11 +9,13 @@ from typing import Literal
 
 from retune.artifacts import Artifacts
 from retune.errors import DataError
-from retune.evaluation.client import Answer, ask_all
+from retune.evaluation.client import ask_all
+from retune.evaluation.contenders import respondent_for
 from retune.evaluation.metrics import METRICS
+from retune.evaluation.respondents import Answer
 from retune.records import Contender, EvalReport, Outcome, Split
-from retune.settings import EndpointAddress
-from retune.spec import PipelineSpec, seconds
+from retune.settings import Connections
+from retune.spec import PipelineSpec
 from retune.text.conversations import Conversation, read_conversations
 from retune.text.labels import match_label
 
@@ -27,38 +29,38 @@ def evaluate(
     *,
     spec: PipelineSpec,
     labels: Sequence[str],
-    endpoint: EndpointAddress,
+    connections: Connections,
     artifacts: Artifacts,
     report: Callable[[str], None] = print,
 ) -> EvalReport:
     """Ask a contender every example of a set and keep each answer.
 
     Args:
-        contender: Who answers; its model must be loaded at the endpoint.
+        contender: Who answers, and where; an adapter must be loaded there.
         split: The examples.
         set_name: Which side of the split they are.
         spec: The frozen spec.
         labels: The classes an answer may name; empty where any text may be one.
-        endpoint: Where the contender answers.
+        connections: Where addresses and credentials come from.
         artifacts: Takes the outcomes.
         report: Takes progress lines.
 
     Raises:
-        EndpointError: The endpoint cannot be reached or does not serve the contender.
+        EndpointError: The contender cannot be reached, or is not served.
+        SetupError: Its connection says too little.
         DataError: The set is empty.
     """
     examples = read_conversations(artifacts.get_bytes(split.artifact.digest))
     if not examples:
         raise DataError(f"the {set_name} set {split.artifact.digest} is empty", "add rows and prepare again")
+    # Outside of the event loop, as Airflow asks its server for a connection.
+    respondent = respondent_for(contender, spec, connections)
     start = time.perf_counter()
     answers = asyncio.run(
         ask_all(
-            [[turn.to_json() for turn in example.context] for example in examples],
-            endpoint=endpoint,
-            model=contender.model_name,
+            [example.context for example in examples],
+            respondent,
             max_in_flight=spec.evaluation.max_in_flight,
-            max_tokens=spec.evaluation.max_tokens,
-            timeout_s=seconds(spec.evaluation.timeout),
             report=lambda line: report(f"{contender.name}: {line}"),
         )
     )

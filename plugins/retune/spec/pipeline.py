@@ -10,12 +10,14 @@ from pydantic import Field, field_validator, model_validator
 
 from retune.artifacts import digest_of_json
 from retune.documents import read_document
+from retune.spec.budget import Budget
 from retune.spec.data import Data, Task
 from retune.spec.parts import NAME, Duration, Part, readable_cron
+from retune.spec.recipes import LocalRecipe, RecipeSpec
 from retune.spec.retention import Retention
 
-MAX_LORA_RANK = 64
-"""Rank up to which the endpoints load adapters."""
+MAX_RECIPES = 32
+"""Most recipes of a run."""
 
 
 class Schedule(Part):
@@ -37,31 +39,6 @@ class Schedule(Part):
         return value
 
 
-class Lora(Part):
-    """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685) on all linear layers."""
-
-    r: int = Field(default=16, ge=1, le=MAX_LORA_RANK)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-
-class RecipeSpec(Part):
-    """One way to make a model; several compete on the validation set."""
-
-    backend: Literal["local"] = "local"
-    base_model: str
-    """A Hugging Face id, or a folder against the project's root."""
-    method: Literal["sft"] = "sft"
-    lora: Lora = Lora()
-    epochs: int = Field(default=3, ge=1, le=100)
-    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
-    batch_size: int = Field(default=16, ge=1)
-    max_length: int = Field(default=1024, ge=16)
-    """Tokens of a conversation; longer ones stop the run."""
-    patience: int = Field(default=3, ge=1)
-    """Evaluations without a better validation loss before training stops."""
-
-
 class Evaluation(Part):
     """Where and how contenders answer."""
 
@@ -70,6 +47,15 @@ class Evaluation(Part):
     max_in_flight: int = Field(default=32, ge=1, le=1000)
     max_tokens: int = Field(default=32, ge=1)
     timeout: Duration = "60s"
+
+
+class Training(Part):
+    """How long trainings are waited for, and what ends them."""
+
+    timeout: Duration = "24h"
+    """Of a recipe; a job that takes longer goes on and is adopted by the next run."""
+    when_cleared: Literal["cancel", "keep"] = "cancel"
+    """What becomes of a job whose task is cleared or marked by hand: cancelled, or adopted next time."""
 
 
 class Beats(Part):
@@ -139,6 +125,8 @@ class PipelineSpec(Part):
     task: Task = Task()
     seed: int = 7
     recipes: tuple[RecipeSpec, ...] = Field(min_length=1)
+    training: Training = Training()
+    budget: Budget = Budget()
     evaluation: Evaluation
     gate: Gate = Gate()
     deploy: Deploy
@@ -154,9 +142,15 @@ class PipelineSpec(Part):
 
     @field_validator("recipes")
     @classmethod
-    def _one_base_model(cls, value: tuple[RecipeSpec, ...]) -> tuple[RecipeSpec, ...]:
-        if len({recipe.base_model for recipe in value}) > 1:
-            raise ValueError("several base models, but one endpoint serves adapters of one base model")
+    def _fit_together(cls, value: tuple[RecipeSpec, ...]) -> tuple[RecipeSpec, ...]:
+        local = [recipe for recipe in value if isinstance(recipe, LocalRecipe)]
+        if len({recipe.base_model for recipe in local}) > 1:
+            raise ValueError("several local base models, but one endpoint serves adapters of one base model")
+        if len({recipe.queue for recipe in local}) > 1:
+            raise ValueError("several queues, but one task trains all local recipes")
+        count = sum(len(recipe.expanded()) for recipe in value)
+        if count > MAX_RECIPES:
+            raise ValueError(f"stand for {count} recipes, at most {MAX_RECIPES} are tried in a run")
         return value
 
     @model_validator(mode="after")
@@ -164,6 +158,24 @@ class PipelineSpec(Part):
         if self.data.caps.label is not None and self.task.kind != "classification":
             raise ValueError(f"data.caps.label: a {self.task.kind} has no labels; take it out")
         return self
+
+    @property
+    def candidates(self) -> tuple[RecipeSpec, ...]:
+        """The recipes in their order, each `grid` as the recipes that it stands for."""
+        return tuple(found for recipe in self.recipes for found in recipe.expanded())
+
+    @property
+    def queue(self) -> str:
+        """Queue of the workers that train the local recipes; empty for the default one."""
+        return next((recipe.queue for recipe in self.recipes if isinstance(recipe, LocalRecipe)), "")
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Base model -> most tokens of a conversation, by the recipe that takes fewest."""
+        found: dict[str, int] = {}
+        for recipe in self.candidates:
+            found[recipe.base_model] = min(recipe.window, found.get(recipe.base_model, recipe.window))
+        return found
 
     @property
     def digest(self) -> str:

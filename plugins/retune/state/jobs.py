@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from retune.errors import StateError
+from retune.errors import ConflictError, StateError
 from retune.records import Job, JobStatus, Model
 from retune.state.database import stamp, when
 from retune.state.tables import jobs
@@ -29,6 +29,10 @@ class JobRow:
     model: Model | None
     """What it made, once it succeeded."""
     error: str
+    posted_at: float | None = None
+    """When somebody last set out to post it, in seconds since 1970."""
+    finished_at: float | None = None
+    """When it ended, in seconds since 1970."""
 
 
 def get(tx: Connection, key: str) -> JobRow | None:
@@ -62,6 +66,8 @@ def _row(row: RowMapping) -> JobRow:
         job=Job.from_json(row["job"]) if row["job"] else None,
         model=Model.from_json(row["model"]) if row["model"] else None,
         error=row["error"],
+        posted_at=row["posted_at"],
+        finished_at=row["finished_at"],
     )
 
 
@@ -93,9 +99,46 @@ def intend(
     return JobRow(key, pipeline, backend, attempt, JobStatus.PENDING, intent, None, None, "")
 
 
-def submitted(tx: Connection, key: str, job: Job) -> None:
-    """Store the handle of a submitted or adopted job."""
-    _change(tx, key, job=job.to_json(), status=JobStatus.RUNNING)
+def posting(tx: Connection, key: str, seen: float | None, now: datetime) -> float:
+    """Note that the billable request of a job goes out now, and return that time as `refused` takes it.
+
+    Args:
+        tx: The transaction.
+        key: The job's.
+        seen: The `posted_at` that the caller decided upon.
+        now: The time.
+
+    Raises:
+        ConflictError: Somebody else posts it, or has stored its handle.
+    """
+    at = stamp(now)
+    free = (jobs.c.key == key, jobs.c.job.is_(None), jobs.c.posted_at.is_not_distinct_from(seen))
+    if tx.execute(update(jobs).where(*free).values(posted_at=at)).rowcount != 1:
+        raise ConflictError(f"job {key} is posted by somebody else", "look for it again")
+    return at
+
+
+def refused(tx: Connection, key: str, at: float) -> None:
+    """Take back what `posting` noted: the provider has certainly not made the job."""
+    tx.execute(update(jobs).where(jobs.c.key == key, jobs.c.posted_at == at).values(posted_at=None))
+
+
+def submitted(tx: Connection, key: str, job: Job) -> Job:
+    """Store the handle of a submitted or adopted job, and return the one that is stored.
+
+    It is another's where that was stored first.
+
+    Raises:
+        StateError: No such job was intended.
+    """
+    free = (jobs.c.key == key, jobs.c.job.is_(None))
+    changed = tx.execute(update(jobs).where(*free).values(job=job.to_json(), status=JobStatus.RUNNING))
+    if changed.rowcount == 1:
+        return job
+    row = get(tx, key)
+    if row is None or row.job is None:
+        raise StateError(f"no job {key} was intended", "write the intent before anything else")
+    return row.job
 
 
 def finished(

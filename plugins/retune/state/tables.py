@@ -96,6 +96,8 @@ jobs = Table(
     Column("model", JSON),
     Column("error", String, nullable=False, default=""),
     Column("at", Float, nullable=False),
+    # When somebody last set out to post the request that may cost money; none: nobody, or it was refused.
+    Column("posted_at", Float),
     Column("finished_at", Float),
 )
 
@@ -200,4 +202,16 @@ retrain_wanted = Table(
     Column("at", Float, nullable=False),
     Column("raised_at", Float),
     Column("done_at", Float),
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("key", String(80), primary_key=True),
+    Column("pipeline", String(40), nullable=False),
+    # None: nobody knows.
+    Column("usd", Float),
+    Column("at", Float, nullable=False),
+    Column("settled_at", Float),
+    Index("spending_by_month", "pipeline", "at"),
 )

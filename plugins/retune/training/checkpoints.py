@@ -12,7 +12,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
-_PICKLED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+INDEX = "model.safetensors.index.json"
+"""Names the files of weights that fill more than one."""
+# Several processes: FSDP names the optimizer's file its own way, and each process has a random state.
+_PICKLED = (("optimizer.pt", "optimizer.bin"), ("scheduler.pt",), ("rng_state.pth", "rng_state_0.pth"))
 
 
 def last_whole(folder: Path) -> Path | None:
@@ -48,10 +51,30 @@ def is_whole(checkpoint: Path) -> bool:
             return False
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    weights = weight_files(checkpoint)
     # torch writes zip archives, whose directory stands at the end.
-    return _readable(checkpoint / "adapter_model.safetensors") and all(
-        zipfile.is_zipfile(checkpoint / name) for name in _PICKLED
+    return (
+        bool(weights)
+        and all(_readable(file) for file in weights)
+        and all(any(zipfile.is_zipfile(checkpoint / name) for name in names) for names in _PICKLED)
+        and all(zipfile.is_zipfile(file) for file in checkpoint.glob("rng_state*.pth"))
     )
+
+
+def weight_files(checkpoint: Path) -> list[Path]:
+    """Return the files that a checkpoint's weights should be in; none where it has none.
+
+    They are an adapter's one, a model's one, or the shards that an index names.
+    """
+    if (checkpoint / "adapter_model.safetensors").exists():
+        return [checkpoint / "adapter_model.safetensors"]
+    if (checkpoint / INDEX).exists():
+        try:
+            names = json.loads((checkpoint / INDEX).read_bytes())["weight_map"].values()
+            return [checkpoint / name for name in sorted(set(names))]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+    return [checkpoint / "model.safetensors"]
 
 
 def _readable(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """The job directory: how the trainer and the rest of Retune talk.
 
 `job.json` says what to do, `lease.json` who does it, `progress.jsonl` how it goes, `done.json`
-(written last) how it ended. The trainer writes all but the first.
+(written last) how it ended; `tokens/` holds the rows as the model reads them. The trainer writes
+all but the first.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ class TrainingJob:
     base_name: str
     """What the endpoint calls the base model; goes into the adapter's configuration."""
     hyperparameters: dict[str, Any]
-    """epochs, learning_rate, batch_size, max_length, patience, lora {r, alpha, dropout}."""
+    """See `retune.training.hyperparameters`, which also has the defaults of what is left out."""
     seed: int
     base_revision: str | None = None
     """Commit of a Hugging Face id."""
-    method: Literal["sft"] = "sft"
+    method: Literal["sft", "dpo"] = "sft"
+    """sft learns the assistant's turns; dpo learns to prefer `messages` to `rejected`."""
+    warm_start: str | None = None
+    """Folder of an adapter of the same base model to start from, such as the champion's."""
+    processes: int = 1
+    """Processes on this host, one a GPU; see `retune.training.processes` for several hosts."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Done:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     """Time spent training, over all restarts."""
+    kind: Literal["adapter", "weights"] = "adapter"
+    """What `model/` holds: a LoRA adapter, or a whole model."""
 
 
 class JobFolder:
@@ -63,6 +71,7 @@ class JobFolder:
         self.progress_file = path / "progress.jsonl"
         self.done_file = path / "done.json"
         self.log_file = path / "trainer.log"
+        self.tokens = path / "tokens"
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
 

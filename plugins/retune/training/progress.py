@@ -14,8 +14,8 @@ _MEASURES = (
     "eval_loss",
     "learning_rate",
     "grad_norm",
-    "mean_token_accuracy",
     "eval_mean_token_accuracy",
+    "eval_preference_accuracy",
 )
 
 
@@ -50,7 +50,7 @@ def writer(folder: JobFolder, stopwatch: Stopwatch) -> Any:
                         f"{name} became {shown[name]} at step {state.global_step}",
                         "lower the learning rate, or look for damaged rows",
                     )
-            if not shown.keys() & {"loss", "eval_loss"}:
+            if not state.is_world_process_zero or not shown.keys() & {"loss", "eval_loss"}:
                 return
             folder.append_progress(
                 {

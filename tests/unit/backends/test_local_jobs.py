@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from retune.backends import job_folders
+from retune.backends.attempts import job_key
 from retune.backends.base import JobLostError, Order
-from retune.backends.jobs import cancel_job, job_key, run_job
+from retune.backends.jobs import cancel_job, run_job
 from retune.backends.local_jobs import LocalBackend, stop_trainers
 from retune.backends.trainer_process import environment
 from retune.errors import BackendError
-from retune.records import JobStatus
+from retune.records import Job, JobStatus
 from retune.state import jobs
 from retune.training.job import Done, JobFolder, Lease
 from retune.training.lease import HELD, hold
@@ -37,7 +39,12 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def backend(bench: Bench) -> LocalBackend:
-    return LocalBackend(bench.settings, bench.artifacts)
+    return LocalBackend(bench.installation, {})
+
+
+def found(backend: LocalBackend, order: Order) -> Job:
+    (seen,) = backend.find(order)
+    return seen.job
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def folder(bench: Bench, order: Order) -> JobFolder:
 
 
 def test_nothing_is_found_where_nothing_was_submitted(backend: LocalBackend, order: Order) -> None:
-    assert backend.find(order) is None
+    assert not backend.find(order)
 
 
 def test_a_live_trainer_of_another_process_is_adopted(
@@ -62,26 +69,26 @@ def test_a_live_trainer_of_another_process_is_adopted(
 ) -> None:
     folder.append_progress({"step": 4, "total_steps": 8, "epoch": 1.0, "seconds": 1.5, "loss": 2.0})
     with hold(folder):
-        job = backend.find(order)
-        assert job is not None and job.url == folder.path.as_uri()
-        view = backend.poll(job)
-    assert (view.status, view.total_steps, view.seconds) == (JobStatus.RUNNING, 8, 1.5)
-    assert [(point.step, point.values) for point in view.points] == [(4, {"loss": 2.0})]
+        job = found(backend, order)
+        assert job.url == folder.path.as_uri()
+        assert backend.poll(job).status is JobStatus.RUNNING
+    curves = backend.curves(job)
+    assert curves.total_steps == 8
+    assert [(point.step, point.seconds, point.values) for point in curves.points] == [(4, 1.5, {"loss": 2.0})]
 
 
 def test_a_trainer_that_finds_the_job_taken_leaves_it_running(
-    backend: LocalBackend, order: Order, folder: JobFolder
+    bench: Bench, backend: LocalBackend, order: Order, folder: JobFolder
 ) -> None:
     """Two adopters that submit at the same moment: the later trainer ends with the code HELD."""
     with hold(folder):
-        job = backend.find(order)
-        assert job is not None
-        backend._write(folder, order)
+        job = found(backend, order)
+        job_folders.write(folder, order, bench.installation)
         backend._start(folder)  # as who looked before the lease was taken
         assert backend._children[order.key].wait() == HELD
         Lease(socket.gethostname(), os.getpid(), time.time() - 3600).write(folder)
         assert backend.poll(job).status is JobStatus.RUNNING
-        assert backend.submit(order) == job
+        assert backend.submit(order, lambda: None) == job
     with pytest.raises(JobLostError, match="was killed without a result"):
         backend.poll(job)
 
@@ -98,8 +105,7 @@ def test_cancelling_kills_a_trainer_whose_heartbeat_stands_still(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trainer:
         assert trainer.stdout is not None and trainer.stdout.readline() == b"held\n"
         Lease(socket.gethostname(), trainer.pid, time.time() - 3600).write(folder)
-        job = backend.find(order)
-        assert job is not None
+        job = found(backend, order)
         backend.cancel(job)
         assert trainer.wait() == -signal.SIGKILL
     assert backend.poll(job).status is JobStatus.CANCELLED
@@ -110,8 +116,7 @@ def test_an_ended_job_is_found_and_says_how_it_ended(
     backend: LocalBackend, order: Order, folder: JobFolder, status: str
 ) -> None:
     folder.finish(Done(status, error="why", seconds=3.0))  # type: ignore[arg-type]
-    job = backend.find(order)
-    assert job is not None
+    job = found(backend, order)
     view = backend.poll(job)
     assert (view.status, view.error, view.seconds) == (JobStatus(status), "why", 3.0)
 
@@ -121,10 +126,9 @@ def test_a_trainer_that_fell_silent_is_lost_with_its_last_words(
 ) -> None:
     Lease("elsewhere", 1, time.time() - 60).write(folder)
     folder.log_file.write_text("starting\nKilled\n")
-    assert backend.find(order) is None
+    assert not backend.find(order)
     folder.finish(Done("failed"))
-    job = backend.find(order)
-    assert job is not None
+    job = found(backend, order)
     folder.done_file.unlink()
     with pytest.raises(JobLostError, match="was killed without a result; its last words: Killed"):
         backend.poll(job)
@@ -162,8 +166,7 @@ def test_a_trainer_on_another_host_is_said_not_killed(
     backend: LocalBackend, order: Order, folder: JobFolder
 ) -> None:
     Lease("elsewhere", 1, time.time()).write(folder)
-    job = backend.find(order)
-    assert job is not None
+    job = found(backend, order)
     with pytest.raises(BackendError, match="runs on elsewhere"):
         backend.cancel(job)
 
@@ -173,19 +176,16 @@ def test_a_job_that_another_host_has_in_its_own_home_is_said_not_submitted(
 ) -> None:
     """A retry lands on another host than the first try, which still trains."""
     Lease("host-a", 1, time.time()).write(folder)
-    handle = LocalBackend(bench.settings, bench.artifacts)._handle(order, folder)
+    handle = LocalBackend(bench.installation, {})._handle(order, folder)
     other = replace(bench, settings=replace(bench.settings, home=bench.settings.home / "host-b"))
     with bench.db.write() as tx:
         jobs.intend(tx, order.key, order.dataset.pipeline, "local", 1, {}, NOW)
         jobs.submitted(tx, order.key, handle)
 
-    def act(what: Callable[..., object]) -> None:
-        places = {"db": bench.db, "artifacts": bench.artifacts, "settings": other.settings}
-        what(order.recipe, order.dataset, now=NOW, **places)
-
-    for what in (run_job, cancel_job):
+    acts: tuple[Callable[..., object], ...] = (run_job, cancel_job)
+    for act in acts:
         with pytest.raises(BackendError, match="was started on host host-a.* run the task on host-a"):
-            act(what)
+            act(order.recipe, order.dataset, other.site())
     assert not other.settings.jobs.exists()
     with bench.db.read() as tx:
         row = jobs.get(tx, order.key)
@@ -193,7 +193,7 @@ def test_a_job_that_another_host_has_in_its_own_home_is_said_not_submitted(
     # As the error says for a host that is gone for good.
     (other.settings.jobs / order.key).mkdir(parents=True)
     with pytest.raises(JobLostError):
-        LocalBackend(other.settings, other.artifacts).poll(handle)
+        LocalBackend(other.installation, {}).poll(handle)
 
 
 def test_a_full_disk_is_one_clear_error_and_nothing_half_written(
@@ -204,11 +204,11 @@ def test_a_full_disk_is_one_clear_error_and_nothing_half_written(
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
     try:
         with pytest.raises(BackendError, match=r"cannot be written: .*File too large -> free space"):
-            backend.submit(order)
+            backend.submit(order, lambda: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in folder.path.rglob("*") if path.is_file()]
-    assert backend.find(order) is None
+    assert not backend.find(order)
 
 
 def test_the_trainer_gets_this_package_alone_and_no_secret(

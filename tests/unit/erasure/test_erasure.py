@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from retune.artifacts import digest_of
-from retune.backends.jobs import run_job
+from retune.backends.base import Installation
+from retune.backends.jobs import Site, run_job
 from retune.erasure.erase import erase
 from retune.errors import ArtifactError, BackendError, GoneError, StateError
 from retune.evaluation.evaluate import read_outcomes
@@ -17,6 +18,7 @@ from retune.monitoring.drift import check_drift
 from retune.monitoring.watch import watch
 from retune.records import Recipe, Release
 from retune.serving import rollout
+from retune.settings import EnvironmentConnections
 from retune.state import ledger, releases, replaced, retrains, subjects
 from retune.state.subjects import subject_hash
 from tests.unit.erasure.builders import (
@@ -233,8 +235,9 @@ def test_neither_a_job_nor_its_model_is_used_again(here: Installed) -> None:
         trainer="trl 1",
     )
     forget(here)
+    installation = Installation(here.settings, here.artifacts, EnvironmentConnections())
     with pytest.raises(BackendError, match="held rows of a person who is forgotten since -> start a new run"):
-        run_job(recipe, dataset, db=here.db, artifacts=here.artifacts, settings=here.settings, now=NOW)
+        run_job(recipe, dataset, Site(installation, here.db))
     clean = here.dataset(rows(with_hers=()))
     assert clean.digest != dataset.digest
     with here.db.read() as tx:

@@ -12,13 +12,23 @@ from retune.errors import DataError, EndpointError
 from retune.evaluation.evaluate import evaluate, read_outcomes
 from retune.evaluation.selection import choose
 from retune.records import Contender, EvalReport, Split
-from retune.settings import EndpointAddress
+from retune.settings import EndpointAddress, EnvironmentConnections
 from retune.spec import PipelineSpec
 from retune.testing.vllm_stub import VllmStub
 from retune.text.conversations import conversation, write_conversations
 from tests.unit.evaluation.builders import SPEC, outcomes, report
 
 LABELS = ("billing", "shipping")
+
+
+class OneEndpoint(EnvironmentConnections):
+    """Knows one endpoint, by every name."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def endpoint(self, name: str) -> EndpointAddress:
+        return EndpointAddress(self._url)
 
 
 def split(artifacts: Artifacts, rows: int) -> Split:
@@ -38,7 +48,7 @@ def ask(
         "held_out",
         spec=spec,
         labels=LABELS,
-        endpoint=EndpointAddress(url),
+        connections=OneEndpoint(url),
         artifacts=artifacts,
         report=lambda line: None,
     )
@@ -70,7 +80,7 @@ def test_a_free_text_is_right_where_it_is_the_expected_one(tmp_path: Path) -> No
             "held_out",
             spec=spec,
             labels=(),
-            endpoint=EndpointAddress(server.url),
+            connections=OneEndpoint(server.url),
             artifacts=artifacts,
             report=lambda line: None,
         )

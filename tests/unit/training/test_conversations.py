@@ -13,7 +13,7 @@ QUESTION = {"role": "user", "content": "Where is it?"}
 ANSWER = {"role": "assistant", "content": "In Berlin."}
 
 
-def rows(folder: Path, *rows: dict[str, Any]) -> Path:
+def written(folder: Path, *rows: dict[str, Any]) -> Path:
     path = folder / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -21,13 +21,13 @@ def rows(folder: Path, *rows: dict[str, Any]) -> Path:
 
 def test_the_better_answer_is_learnt(tmp_path: Path) -> None:
     worse = {"content": "So what?", "role": "assistant"}
-    path = rows(tmp_path, {"messages": [QUESTION, ANSWER], "rejected": [worse]})
-    assert read(path) == [{"messages": [QUESTION, ANSWER]}]
+    path = written(tmp_path, {"messages": [QUESTION, ANSWER], "rejected": [worse]})
+    assert read(path, "sft") == [{"messages": [QUESTION, ANSWER]}]
 
 
 def test_what_the_trainer_cannot_heed_is_refused_with_its_line(tmp_path: Path) -> None:
     calls = [{"function": {"arguments": "{}", "name": "track"}, "id": "c"}]
-    path = rows(
+    path = written(
         tmp_path,
         {"messages": [QUESTION, ANSWER]},
         {"messages": [QUESTION, {**ANSWER, "weight": 0}, QUESTION, ANSWER]},
@@ -35,7 +35,7 @@ def test_what_the_trainer_cannot_heed_is_refused_with_its_line(tmp_path: Path) -
         {"messages": [QUESTION, ANSWER], "tools": "[]"},
     )
     with pytest.raises(BackendError) as caught:
-        read(path)
+        read(path, "sft")
     assert [(problem.line, problem.what.split()[1].rstrip(",")) for problem in caught.value.problems] == [
         (2, "weight"),
         (3, "tool_calls"),

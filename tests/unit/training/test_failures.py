@@ -11,7 +11,7 @@ import pytest
 
 from retune.errors import BackendError
 from retune.training.__main__ import explain
-from retune.training.sft import _evaluation_interval
+from retune.training.learning import evaluation_interval
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_failure_is_one_clear_sentence(error: Exception, said: str) -> None:
 def test_validation_comes_once_an_epoch_and_more_often_in_long_ones(
     steps: int, epochs: int, eval_batches: int, every: int
 ) -> None:
-    assert _evaluation_interval(steps, epochs, eval_batches) == every
+    assert evaluation_interval(steps, epochs, eval_batches) == every
 
 
 def test_without_a_job_directory_the_trainer_says_how_it_is_called(tmp_path: Path) -> None:

@@ -22,10 +22,15 @@ _AGAIN_AFTER_S = 0.5
 
 
 class PlanRollout(RetuneOperator):
-    """Finds what to roll out; returns a Release, or skips the run where nothing waits."""
+    """Finds what to roll out; returns a Release, or skips the run where nothing waits or can be rolled out.
+
+    A hosted release stays with its provider: the run's log says how it is asked there.
+    """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan; the run's param `release` names one that was rolled back and shall be tried again."""
+        from retune.serving.hosted import how_to_call, is_hosted
+
         asked = context["params"].get("release")
         with self.db.read() as tx:
             if asked:
@@ -34,6 +39,8 @@ class PlanRollout(RetuneOperator):
                 found = releases.waiting(tx, self.pipeline)
         if found is None:
             raise AirflowSkipException("no release waits: the newest is live or was rolled back")
+        if is_hosted(found):
+            raise AirflowSkipException(how_to_call(found))
         self.log.info("release %d is rolled out: %s", found.number, found.decision.reason)
         return found.to_json()
 

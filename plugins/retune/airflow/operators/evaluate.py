@@ -1,4 +1,4 @@
-"""The verbs of `<pipeline>.tune` that ask contenders at the evaluation endpoint."""
+"""The verbs of `<pipeline>.tune` that ask contenders, wherever each is served."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
+from retune.airflow import configuration
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.records import Contender, Dataset, EvalReport, Model, Split
 from retune.spec import PipelineSpec
@@ -18,7 +19,7 @@ _LOAD_TIMEOUT_S = 300.0
 
 
 class _Asking(RetuneOperator):
-    """Base of the verbs that ask contenders at the evaluation endpoint."""
+    """Base of the verbs that ask contenders."""
 
     def ask(
         self,
@@ -30,12 +31,12 @@ class _Asking(RetuneOperator):
         dataset: Dataset,
         run_id: str,
     ) -> EvalReport:
-        """Load the contender's model where it has one, and let it answer a set."""
+        """Load the contender's model where it is an adapter, and let it answer a set."""
         from retune.evaluation.evaluate import evaluate
         from retune.serving import rollout
 
         endpoint = spec.evaluation.endpoint
-        if model is not None:
+        if model is not None and model.kind == "adapter":
             until, purpose = now() + _LEASE, lease(run_id, contender.name)
             rollout.place(model, endpoint, purpose, until, db=self.db, now=now())
             rollout.wait_ready(model.digest, endpoint, db=self.db, timeout_s=_LOAD_TIMEOUT_S)
@@ -45,7 +46,7 @@ class _Asking(RetuneOperator):
             set_name,
             spec=spec,
             labels=dataset.labels,
-            endpoint=self.endpoint(endpoint),
+            connections=configuration.AirflowConnections(),
             artifacts=self.artifacts,
             report=self.log.info,
         )
@@ -76,7 +77,7 @@ class ChooseCandidate(_Asking):
     Args:
         spec: Digest of the frozen spec.
         dataset: A Dataset.
-        models: The trained Models; recipes that failed are not among them.
+        models: Lists of the trained Models; recipes that failed are not among them.
         kwargs: As RetuneOperator.
     """
 
@@ -87,42 +88,30 @@ class ChooseCandidate(_Asking):
         self.models = models
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Choose; raises EndpointError where the evaluation endpoint does not answer."""
+        """Choose; raises EndpointError where a contender does not answer, or no model can."""
+        from retune.evaluation.contenders import able, finalists
+
         spec = self.frozen(self.spec, context)
-        models = [Model.from_json(model) for model in self.read(self.models, context)]
+        made = [Model.from_json(model) for some in self.models for model in self.read(some, context) or ()]
+        models = able(made, spec, self.log.warning)
         chosen = models[0] if len(models) == 1 else models[self._best(models, spec, context)]
         self.log.info("the candidate is %s, of recipe %d", chosen.digest, chosen.recipe_index + 1)
         with self.db.read() as tx:
             live = releases.live(tx, self.pipeline)
-        entries: list[tuple[str, str, Model | None]] = [
-            ("base", chosen.base_model, None),
-            ("candidate", chosen.digest, chosen),
-        ]
-        if live:
-            entries.append(("champion", live.model.digest, live.model))
         return [
-            {
-                "contender": Contender(
-                    spec_digest=spec.digest,
-                    name=name,
-                    model_name=model_name,
-                    model_digest=model.digest if model else chosen.base_digest,
-                ).to_json(),
-                "model": model.to_json() if model else None,
-            }
-            for name, model_name, model in entries
+            {"contender": contender.to_json(), "model": model.to_json() if model else None}
+            for contender, model in finalists(chosen, live.model if live else None, spec)
         ]
 
     def _best(self, models: list[Model], spec: PipelineSpec, context: Context) -> int:
+        from retune.evaluation.contenders import contender_of
         from retune.evaluation.selection import choose
 
         dataset = Dataset.from_json(self.read(self.dataset, context))
         reports = []
         for model in models:
             name = f"recipe-{model.recipe_index + 1}"
-            contender = Contender(
-                spec_digest=spec.digest, name=name, model_name=model.digest, model_digest=model.digest
-            )
+            contender = contender_of(name, model, spec)
             run_id = context["run_id"]
             report = self.ask(contender, model, dataset.validation, "validation", spec, dataset, run_id)
             let_go(self.db, spec, run_id, name)
@@ -147,7 +136,7 @@ class Evaluate(_Asking):
         self.entry = entry
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Evaluate; raises EndpointError where the evaluation endpoint does not answer."""
+        """Evaluate; raises EndpointError where the contender does not answer."""
         spec = self.frozen(self.spec, context)
         dataset = Dataset.from_json(self.read(self.dataset, context))
         entry = self.read(self.entry, context)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException
 
 from retune.airflow.configuration import AirflowFileSystems
-from retune.airflow.links import DataCard, MLflowRun, ValidationPage
+from retune.airflow.links import DataCard, ValidationPage
 from retune.airflow.missing_pools import require_pools
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.pipelines import find_pipeline
 from retune.errors import BackendError, DataError
-from retune.records import Dataset, Recipe, Release
+from retune.records import Recipe, Release
 from retune.state import artifacts_index, releases, specs
 
 
@@ -80,20 +79,28 @@ class ResolveRecipes(RetuneOperator):
 
     Args:
         spec: Digest of the frozen spec.
+        on_gpu_pool: Whether it resolves those that take a slot of the GPU pool, or all others.
         kwargs: As RetuneOperator.
     """
 
-    def __init__(self, *, spec: Any, **kwargs: Any) -> None:
+    def __init__(self, *, spec: Any, on_gpu_pool: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spec = spec
+        self.on_gpu_pool = on_gpu_pool
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Resolve the recipes; raises BackendError where a base model cannot be found or compared."""
         from retune.backends.recipes import resolve_recipes
 
-        recipes = resolve_recipes(self.frozen(self.spec, context), self.settings)
+        spec = self.frozen(self.spec, context)
         with self.db.read() as tx:
             champion = releases.live(tx, self.pipeline)
+        recipes = resolve_recipes(
+            spec,
+            self.settings,
+            champion.model if champion else None,
+            lambda recipe: recipe.on_gpu_pool is self.on_gpu_pool,
+        )
         if champion:
             require_comparable(recipes, champion)
         for recipe in recipes:
@@ -108,79 +115,12 @@ def require_comparable(recipes: list[Recipe], champion: Release) -> None:
         BackendError: An endpoint serves adapters of one base model, and theirs is another one.
     """
     base = champion.model.base_model
-    if other := sorted({recipe.base_model for recipe in recipes} - {base}):
+    served_here = {
+        recipe.base_model for recipe in recipes if recipe.base_digest.startswith(("sha256:", "hf:"))
+    }
+    if champion.model.kind != "hosted" and (other := sorted(served_here - {base})):
         raise BackendError(
             f"release {champion.number}, which is live, is an adapter of {base!r}, but the recipes train"
             f" {', '.join(map(repr, other))}, and one endpoint cannot serve both for a comparison",
             f"put `base_model: {base}` back, or make a new pipeline with an endpoint of its own",
         )
-
-
-class FineTune(RetuneOperator):
-    """Trains one recipe, or adopts the job that did or does; returns a Model.
-
-    Args:
-        recipe: A Recipe.
-        dataset: A Dataset.
-        kwargs: As RetuneOperator.
-    """
-
-    operator_extra_links = (MLflowRun(),)
-
-    def __init__(self, *, recipe: Any, dataset: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.recipe = recipe
-        self.dataset = dataset
-        self._running: tuple[Recipe, Dataset, Context] | None = None
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Run the job to its end; raises BackendError where it fails."""
-        from retune.backends.jobs import run_job
-
-        recipe = Recipe.from_json(self.read(self.recipe, context))
-        dataset = Dataset.from_json(self.read(self.dataset, context))
-        # Read by the task's map_index_template.
-        context["title"] = recipe.title  # type: ignore[typeddict-unknown-key]
-        self._running = recipe, dataset, context
-        model = run_job(
-            recipe,
-            dataset,
-            db=self.db,
-            artifacts=self.artifacts,
-            settings=self.settings,
-            now=now(),
-            report=self.log.info,
-            started=self._show,
-        )
-        self._show(model.tracking_url)
-        return model.to_json()
-
-    def _show(self, url: str) -> None:
-        self.page = url
-
-    def on_kill(self) -> None:
-        """Cancel the job if someone ended the task; leave it to the next try if only the worker stops.
-
-        Airflow sends the same signal for both, but only in the first case is the task's state not
-        `running` any more. A job that goes on is adopted by its key, so it is never lost nor run twice.
-        """
-        if self._running is None:
-            return
-        recipe, dataset, context = self._running
-        if _state(context) == "running":
-            raise AirflowException("the worker stops; the training goes on and the next try adopts it")
-        from retune.backends.jobs import cancel_job
-
-        cancelled = cancel_job(
-            recipe, dataset, db=self.db, artifacts=self.artifacts, settings=self.settings, now=now()
-        )
-        self.log.info("the task was ended from outside: %s", "job cancelled" if cancelled else "no job ran")
-
-
-def _state(context: Context) -> str:
-    """Return the state that Airflow has for this very task instance; `running` where it cannot say."""
-    ti = context["ti"]
-    states = ti.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    )
-    return str(next(iter(states.get(ti.run_id, {}).values()), "running"))

@@ -1,0 +1,375 @@
+"""Is one order one job and one bill, whatever is killed?
+
+    python -m benchmarks.exactly_once [--trials 10000] [--seed 1] [--kinds openai vertex]
+
+A trial places one order at an emulator whose list lags, whose answers get lost and whose requests commit
+after the connection broke. The process that places it is killed (`kill -9`) at a line of the code between
+the intent and the stored handle; those that follow may be killed again, and the last one follows the job
+to its end. Every line of that code is a crash point: they are counted once without a kill, then chosen at
+random (`sweep` takes each once). At the end the emulator says how many jobs each key ever had, how many
+survived and how many were billed.
+
+A `must` that fails makes the command fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from retune.artifacts import Artifacts, digest_of
+from retune.backends.base import Installation
+from retune.backends.jobs import Site, begin, settle
+from retune.backends.patience import patiently
+from retune.records import Artifact, Dataset, Model, Recipe, Split
+from retune.settings import EnvironmentConnections, GoogleAccount, OpenAIAccount, Settings
+from retune.spec import OpenAIRecipe, VertexRecipe
+from retune.state.database import Database
+from retune.testing.emulators.process import Running, running
+
+# Nothing listens where MLflow would be, and no trial is to wait for it.
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+LIST_LAG_S, LATE_S, SETTLE_S = 0.05, 0.15, 1.0
+CRASH_AGAIN = 0.25
+BUCKET = "retune-rows"
+MOST_TRIES = 6
+CREATES = {
+    "openai": "POST /v1/fine_tuning/jobs",
+    "vertex": "POST /v1beta1/projects/{project}/locations/{location}/tuningJobs",
+}
+_TRACED = ("/retune/backends/posting.py", "/retune/backends/openai_", "/retune/backends/vertex_")
+_STATE = ("/retune/state/jobs.py",)
+
+
+class EmulatorConnections(EnvironmentConnections):
+    """Every connection is the emulator's."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def openai(self, name: str) -> OpenAIAccount:
+        return OpenAIAccount(f"{self._url}/v1", "sk-benchmark")
+
+    def google(self, name: str) -> GoogleAccount:
+        from google.oauth2.credentials import Credentials
+
+        return GoogleAccount("retune", Credentials(token="ya29.benchmark"), self._url)
+
+    def make_bucket(self, name: str) -> None:
+        from google.cloud import storage
+
+        account = self.google("")
+        options = {"api_endpoint": self._url}
+        client = storage.Client(account.project, account.credentials, client_options=options)
+        client.bucket(name).create(location="us-central1")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """An installation, a dataset, and an emulator."""
+
+    kind: str
+    site: Site
+    dataset: Dataset
+    emulator: Running
+
+    def recipe(self, seed: int) -> Recipe:
+        """Return a recipe like no other."""
+        spec: OpenAIRecipe | VertexRecipe
+        if self.kind == "openai":
+            spec = OpenAIRecipe(backend="openai", base_model="gpt-4.1-mini-2025-04-14")
+        else:
+            spec = VertexRecipe(backend="vertex", base_model="gemini-2.5-flash", bucket=f"gs://{BUCKET}")
+        return Recipe(
+            spec_digest=digest_of(b"spec"),
+            index=0,
+            backend=self.kind,
+            base_model=spec.base_model,
+            base_digest=f"{self.kind}:{spec.base_model}",
+            chat_template_digest="",
+            method="sft",
+            hyperparameters=spec.hyperparameters | {"trial": seed},
+            seed=seed,
+            trainer=self.kind,
+            place=spec.place,
+        )
+
+
+def make_desk(kind: str, folder: Path, emulator: Running) -> Desk:
+    """Make an installation in a folder, before an emulator."""
+    settings = Settings.load(
+        {"project": str(folder), "settle_s": str(SETTLE_S), "mlflow_uri": "http://127.0.0.1:1"}.get
+    )
+    db, artifacts = Database(settings.state_url), Artifacts(settings.artifacts_url)
+    db.migrate()
+    db.engine.dispose()  # a fork must not share a connection
+    sides = {}
+    for number, side in enumerate(("train", "validation", "held_out")):
+        rows = "".join(
+            f'{{"id": "{number}-{row}", "messages": [{{"role": "user", "content": "ticket {number} {row}"}},'
+            f' {{"role": "assistant", "content": "billing"}}]}}\n'
+            for row in range(12)
+        )
+        sides[side] = Split(artifact=artifacts.put_bytes(rows.encode(), "application/jsonl"), rows=12)
+    dataset = Dataset(
+        spec_digest=digest_of(b"spec"),
+        pipeline="tickets",
+        digest=digest_of(kind.encode()),
+        sources={},
+        rows_read=36,
+        dropped={},
+        validation_page=Artifact(digest=digest_of(b"page"), uri="file:///page", size=4),
+        **sides,
+    )
+    connections = EmulatorConnections(emulator.url)
+    if kind == "vertex":
+        connections.make_bucket(BUCKET)
+    site = Site(Installation(settings, artifacts, connections), db, lambda _: None)
+    return Desk(kind, site, dataset, emulator)
+
+
+def fork(act: Callable[[], None]) -> int:
+    """Run in a forked process, and return its exit code, or less than 0 for the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Crash:
+    """Kills this process at a line of the code between the intent and the handle.
+
+    Args:
+        at: Which line, as they are run, from 1; 0 kills never and counts them.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.lines = 0
+        self.places: list[tuple[str, int]] = []
+
+    def __enter__(self) -> Crash:
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        file = frame.f_code.co_filename
+        return self._line if any(part in file for part in (*_TRACED, *_STATE)) else None
+
+    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            self.lines += 1
+            if self.at == 0:
+                self.places.append((Path(frame.f_code.co_filename).name, frame.f_lineno))
+            elif self.lines == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._line
+
+
+def place(desk: Desk, seed: int, crash_at: int) -> None:
+    """Place a trial's order, and be killed at a line of it, if there are so many."""
+    with Crash(crash_at or sys.maxsize):
+        found = begin(desk.recipe(seed), desk.dataset, desk.site)
+    if isinstance(found, Model):
+        return
+
+
+def finish(desk: Desk, seed: int) -> None:
+    """Place a trial's order, or adopt its job, and follow it to its model."""
+    found = begin(desk.recipe(seed), desk.dataset, desk.site)
+    if isinstance(found, Model):
+        return
+    deadline = time.monotonic() + 60
+    while not (view := patiently(lambda: found.backend.poll(found.job), desk.site.report)).ended:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"job {found.job.provider_id} does not end")
+        time.sleep(0.02)
+    settle(found, view, desk.site)
+
+
+def count_lines(desk: Desk, seed: int) -> list[tuple[str, int]]:
+    """Return the lines between the intent and the handle, as one undisturbed order runs them."""
+    with Crash(0) as crash:
+        begin(desk.recipe(seed), desk.dataset, desk.site)
+    desk.site.db.engine.dispose()
+    return crash.places
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How often a trial was killed, and how long the last process took to the stored model."""
+
+    kills: int
+    seconds: float
+
+
+_desks: list[Desk] = []
+"""The desk of this process and of those that are forked from it."""
+
+
+def run_trial(seed: int, crashes: Sequence[int]) -> Trial:
+    """Kill the processes of one order at these lines, then let one finish."""
+    [desk] = _desks
+    kills = 0
+    for at in crashes:
+        code = fork(lambda at=at: place(desk, seed, at))  # type: ignore[misc]
+        if code not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"trial {seed}, killed at line {at}: exit code {code}")
+        kills += code < 0
+    begun = time.monotonic()
+    if (code := fork(lambda: finish(desk, seed))) != 0:
+        raise RuntimeError(f"trial {seed} after {list(crashes)}: exit code {code}")
+    return Trial(kills, time.monotonic() - begun)
+
+
+def fault_rules(kind: str, trials: int, chance: random.Random) -> list[dict[str, Any]]:
+    """Return faults for about a third of the requests that create a job."""
+    rules = []
+    for number in range(trials // 3 + 1):
+        do = chance.choice(["lose_answer", "late_commit", "error"])
+        rule = {"id": f"{number}", "on": CREATES[kind], "skip": chance.randrange(2 * trials), "do": do}
+        rules.append(rule | ({"after_s": LATE_S * chance.random()} if do == "late_commit" else {}))
+    return rules
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of many trials at one emulator."""
+
+    trials: int
+    kills: int
+    created: int
+    survivors: Mapping[int, int]
+    """Surviving jobs of a key -> how many keys have so many."""
+    bills: Mapping[int, int]
+    """Bills of a key -> how many keys have so many."""
+    recovery_s: tuple[float, ...]
+    """Of each trial: from the last start of a process to the stored model."""
+    lines: int
+    """Crash points."""
+
+    @property
+    def good(self) -> bool:
+        """Whether every order is one surviving job and one bill."""
+        return dict(self.survivors) == dict(self.bills) == {1: self.trials}
+
+
+def run_trials(kind: str, trials: int, seed: int, *, sweep: bool = False, at_once: int = 6) -> Outcome:
+    """Run trials at an emulator of their own.
+
+    Args:
+        kind: `openai` or `vertex`.
+        trials: How many; with `sweep` as many as there are crash points, and at most so many.
+        seed: Of the crash points and the faults.
+        sweep: Kill once at each crash point instead of at random ones.
+        at_once: Trials under way at the same time: they mostly wait.
+    """
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        options: dict[str, Any] = {"phase_s": 0.03, "list_lag_s": LIST_LAG_S}
+        with running(kind, Path(scratch) / "emulator", **options) as emulator:
+            desk = make_desk(kind, Path(scratch) / "project", emulator)
+            lines = len(count_lines(desk, 0))
+            if sweep:
+                points = list(range(1, lines + 1))[:trials]
+            else:
+                points = [chance.randint(1, lines) for _ in range(trials)]
+            emulator.set_faults(fault_rules(kind, len(points), chance))
+            plans = []
+            for point in points:
+                crashes = [point]
+                while chance.random() < CRASH_AGAIN and len(crashes) < MOST_TRIES:
+                    crashes.append(chance.randint(1, lines))
+                plans.append(crashes)
+            _desks[:] = [desk]
+            # Forked by processes without threads of their own.
+            with ProcessPoolExecutor(at_once, get_context("fork")) as pool:
+                futures = [
+                    pool.submit(run_trial, number, crashes) for number, crashes in enumerate(plans, start=1)
+                ]
+                done = [future.result() for future in futures]
+            jobs = emulator.jobs()
+            problems = emulator.problems()
+    if problems:
+        raise RuntimeError(f"the emulator is at fault: {problems[:3]}")
+    return _outcome(jobs, done, lines)
+
+
+def _outcome(jobs: list[dict[str, Any]], done: Sequence[Trial], lines: int) -> Outcome:
+    by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for job in jobs:
+        by_key[job["labels"]["retune_key"]].append(job)
+    del by_key[jobs[0]["labels"]["retune_key"]]  # of `count_lines`
+    survivors = Counter(sum(job["survives"] for job in of_key) for of_key in by_key.values())
+    bills = Counter(sum(job["billed"] is not None for job in of_key) for of_key in by_key.values())
+    survivors[0] += len(done) - len(by_key)
+    return Outcome(
+        trials=len(done),
+        kills=sum(trial.kills for trial in done),
+        created=sum(map(len, by_key.values())),
+        survivors=+survivors,
+        bills=+bills,
+        recovery_s=tuple(trial.seconds for trial in done),
+        lines=lines,
+    )
+
+
+def main() -> int:
+    """Run the trials of the command line, and return 1 where an order was not one job and one bill."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", default=["openai", "vertex"], choices=["openai", "vertex"])
+    arguments = parser.parse_args()
+    share = arguments.trials // len(arguments.kinds)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(arguments.kinds)) as pool:
+        # Each in a process of its own, as trials fork.
+        runs = {kind: pool.submit(_in_process, kind, share, arguments.seed) for kind in arguments.kinds}
+        outcomes = {kind: run.result() for kind, run in runs.items()}
+    failed = False
+    for kind, outcome in outcomes.items():
+        failed |= not outcome.good
+        times = sorted(outcome.recovery_s)
+        print(
+            f"{'ok  ' if outcome.good else 'FAIL'} must: {kind}: {outcome.trials} orders,"
+            f" {outcome.kills} kills"
+            f" at {outcome.lines} crash points, {outcome.created} jobs made; surviving jobs of an order"
+            f" {dict(outcome.survivors)}, bills {dict(outcome.bills)}; recovery p50"
+            f" {times[len(times) // 2]:.2f} s, p99 {times[int(len(times) * 0.99)]:.2f} s"
+            f" (requests may be late by {SETTLE_S} s)"
+        )
+    print(f"{time.monotonic() - begun:.0f} s")
+    return int(failed)
+
+
+def _in_process(kind: str, trials: int, seed: int) -> Outcome:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(run_trials, kind, trials, seed).result()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

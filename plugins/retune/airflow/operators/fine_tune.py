@@ -1,0 +1,210 @@
+"""The verb of `<pipeline>.tune` that trains, whoever does it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from retune.airflow import configuration
+from retune.airflow.links import JobPage, MLflowRun
+from retune.airflow.operators.base import RetuneOperator
+from retune.airflow.triggers.job import JobTrigger
+from retune.backends.costs import estimate_costs
+from retune.backends.following import follow, too_late
+from retune.backends.jobs import (
+    Site,
+    Underway,
+    begin,
+    cancel_job,
+    look,
+    rejoin,
+    settle,
+)
+from retune.errors import BackendError, RetuneError
+from retune.records import Dataset, Model, Recipe
+from retune.spec import seconds
+from retune.state.spending import BudgetError
+
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 60.0, 900.0
+
+
+class _Training(RetuneOperator):
+    """Base of the verbs over jobs.
+
+    Args:
+        spec: Digest of the frozen spec.
+        dataset: A Dataset.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, spec: Any, dataset: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+        self.dataset = dataset
+
+    @property
+    def site(self) -> Site:
+        """What the jobs need of this installation."""
+        return Site(configuration.installation(), self.db, self.log.info)
+
+    def forced_at(self, context: Context) -> datetime | None:
+        """Return since when jobs count: the run's start where its param `force` is set; None: always."""
+        started = context["dag_run"].start_date
+        return started if context["params"].get("force") else None
+
+
+class EstimateCosts(_Training):
+    """Says what the recipes will cost before anything is submitted; returns a list of costs.
+
+    Args:
+        recipes: Lists of Recipes.
+        kwargs: As the other verbs over jobs.
+    """
+
+    def __init__(self, *, recipes: list[Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recipes = recipes
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Estimate; raises BackendError where a backend cannot."""
+        dataset = Dataset.from_json(self.read(self.dataset, context))
+        recipes = [Recipe.from_json(one) for some in self.recipes for one in self.read(some, context) or ()]
+        spec = self.frozen(self.spec, context)
+        if len(recipes) != len(spec.candidates):
+            what = f"{len(recipes)} of the {len(spec.candidates)} recipes that this run froze have a task"
+            raise AirflowFailException(f"{what}: the file was changed since -> start a new run")
+        costs = estimate_costs(recipes, dataset, self.site, self.forced_at(context))
+        for cost in costs:
+            price = "price not known" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
+            self.log.info("%s: %s (%s)", cost["title"], price, cost["basis"])
+        return costs
+
+
+class FineTune(_Training):
+    """Trains one recipe, or adopts the job that did or does; returns a Model.
+
+    Where the job runs elsewhere, the task waits in the triggerer and takes no worker's slot.
+
+    Args:
+        recipe: A Recipe.
+        kwargs: As the other verbs over jobs.
+    """
+
+    operator_extra_links = (MLflowRun(), JobPage())
+    job_page: str = ""
+    """Where a person can look at the job."""
+
+    def __init__(self, *, recipe: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recipe = recipe
+        self._running: tuple[Recipe, Dataset, Context] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the job to its end; raises BackendError where it fails."""
+        recipe, dataset = self._given(context)
+        self._running = recipe, dataset, context
+        spec = self.frozen(self.spec, context)
+        try:
+            found = begin(recipe, dataset, self.site, forced_at=self.forced_at(context), budget=spec.budget)
+        except (BackendError, BudgetError) as error:
+            raise _final(error) from error
+        timeout_s = seconds(spec.training.timeout)
+        if isinstance(found, Model) or not found.backend.waits_here:
+            return self._end_or_wait(found, context, time.time() + timeout_s, _FIRST_LOOK_S)
+        self._show(found.run.url, "", context)
+        view = follow(found.order, found.job, found.backend, found.run, self.log.info, timeout_s)
+        return settle(found, view, self.site).to_json()
+
+    def waited(
+        self, context: Context, event: dict[str, Any], key: str, deadline: float, look_s: float
+    ) -> dict[str, Any]:
+        """Go on after the triggerer: take the model, show how it goes and wait again, or give up."""
+        recipe, dataset = self._given(context)
+        if event["error"]:
+            raise AirflowFailException(event["error"])
+        found = rejoin(key, recipe, dataset, self.site)
+        self._running = recipe, dataset, context
+        return self._end_or_wait(found, context, deadline, look_s)
+
+    def _end_or_wait(
+        self, found: Model | Underway, context: Context, deadline: float, look_s: float
+    ) -> dict[str, Any]:
+        if isinstance(found, Model):
+            self._show(found.tracking_url, "", context)
+            return found.to_json()
+        self._show(found.run.url, found.job.url, context)
+        view = look(found, self.site)
+        if view.ended:
+            try:
+                return settle(found, view, self.site).to_json()
+            except BackendError as error:
+                raise _final(error) from error
+        if time.time() >= deadline:
+            timeout_s = seconds(self.frozen(self.spec, context).training.timeout)
+            raise AirflowFailException(str(too_late(found.order, found.job, timeout_s)))
+        self._running = None
+        spec = self.frozen(self.spec, context)
+        self.defer(
+            trigger=JobTrigger(
+                found.job.to_json(),
+                min(time.time() + look_s, deadline),
+                spec.training.when_cleared == "cancel",
+            ),
+            method_name="waited",
+            # Looks become rarer: short jobs show their curves soon, long ones cost few workers' seconds.
+            kwargs={
+                "key": found.order.key,
+                "deadline": deadline,
+                "look_s": min(2 * look_s, _LONGEST_LOOK_S),
+            },
+        )
+
+    def _given(self, context: Context) -> tuple[Recipe, Dataset]:
+        recipe = Recipe.from_json(self.read(self.recipe, context))
+        # Read by the task's map_index_template.
+        context["title"] = recipe.title  # type: ignore[typeddict-unknown-key]
+        return recipe, Dataset.from_json(self.read(self.dataset, context))
+
+    def _show(self, mlflow_page: str, job_page: str, context: Context) -> None:
+        """Keep the pages' addresses, also while the task waits: Airflow writes them at its end only."""
+        self.page, self.job_page = mlflow_page, job_page
+        for link in self.operator_extra_links:
+            address = link.get_link(self, ti_key=None)
+            if address:
+                context["ti"].xcom_push(key=link.xcom_key, value=address)
+
+    def on_kill(self) -> None:
+        """Cancel the job if someone ended the task; leave it to the next try if only the worker stops.
+
+        Airflow sends the same signal for both, but only in the first case is the task's state not
+        `running` any more. A job that goes on is adopted by its key, so it is never lost nor run twice.
+        """
+        if self._running is None:
+            return
+        recipe, dataset, context = self._running
+        if _state(context) == "running":
+            raise AirflowException("the worker stops; the training goes on and the next try adopts it")
+        if self.frozen(self.spec, context).training.when_cleared == "keep":
+            self.log.info("the task was ended from outside: its job goes on, and the next run adopts it")
+            return
+        cancelled = cancel_job(recipe, dataset, self.site, self.forced_at(context))
+        self.log.info("the task was ended from outside: %s", "job cancelled" if cancelled else "no job ran")
+
+
+def _final(error: RetuneError) -> Exception:
+    """Return the error as one that Airflow does not retry, unless asking again may help."""
+    again = isinstance(error, BackendError) and error.may_pass
+    return error if again else AirflowFailException(str(error))
+
+
+def _state(context: Context) -> str:
+    """Return the state that Airflow has for this very task instance; `running` where it cannot say."""
+    ti = context["ti"]
+    states = ti.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    return str(next(iter(states.get(ti.run_id, {}).values()), "running"))

@@ -1,0 +1,1 @@
+"""The one trigger: it only polls."""

@@ -1,0 +1,89 @@
+"""Waits for a fine-tuning job, whoever trains it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from retune.backends.base import Installation
+    from retune.backends.polling import Pollers
+
+_pollers: dict[int, Pollers] = {}
+"""Event loop -> the pollers that all triggers of this process share."""
+
+
+class JobTrigger(BaseTrigger):
+    """Fires once: when the job has ended, cannot be seen any more, or `until` has come.
+
+    It survives a restart of the triggerer, which never cancels a job; only a person who clears or
+    marks the waiting task does, where the pipeline's spec says so.
+
+    Args:
+        job: The Job's JSON; free of secrets.
+        until: When to wake the task at the latest, in seconds since 1970.
+        cancel_when_cleared: Whether the job is cancelled where somebody ends the waiting task.
+    """
+
+    def __init__(self, job: dict[str, Any], until: float, cancel_when_cleared: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job = job
+        self.until = until
+        self.cancel_when_cleared = cancel_when_cleared
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return how the triggerer makes this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {"job": self.job, "until": self.until, "cancel_when_cleared": self.cancel_when_cleared},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event, `{"error": str}`: empty where the task shall look at the job."""
+        from retune.errors import RetuneError
+        from retune.records import Job
+
+        job = Job.from_json(self.job)
+        try:
+            pollers = await _shared()
+            await asyncio.wait_for(pollers.wait(job), max(self.until - time.time(), 0.0))
+            error = ""
+        except TimeoutError:
+            error = ""
+        except RetuneError as failure:
+            error = str(failure)
+        yield TriggerEvent({"error": error})  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel the job of a task that somebody cleared or marked."""
+        if self.cancel_when_cleared:
+            cancelled = await asyncio.to_thread(_cancel, self.job["key"])
+            self.log.info(
+                "the task was ended from outside: job %s", "cancelled" if cancelled else "had ended"
+            )
+
+
+async def _shared() -> Pollers:
+    from retune.backends.polling import Pollers
+
+    loop = id(asyncio.get_running_loop())
+    if loop not in _pollers:
+        _pollers[loop] = Pollers(await asyncio.to_thread(_installation))
+    return _pollers[loop]
+
+
+def _installation() -> Installation:
+    from retune.airflow import configuration
+
+    return configuration.installation()
+
+
+def _cancel(key: str) -> bool:
+    from retune.airflow import configuration
+    from retune.backends.jobs import Site, cancel_stored
+
+    return cancel_stored(key, Site(configuration.installation(), configuration.database(), lambda _: None))

@@ -1,0 +1,141 @@
+"""Who meets the evaluation sets, and where each of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from retune.errors import EndpointError, Problem, SetupError
+from retune.evaluation.openai_respondent import EndpointRespondent, OpenAIRespondent
+from retune.evaluation.respondents import Respondent
+from retune.evaluation.vertex_respondent import VertexRespondent
+from retune.records import Contender, Model
+from retune.records.evaluation import ENDPOINT
+from retune.settings import Connections
+from retune.spec import PipelineSpec, seconds
+
+
+def contender_of(name: str, model: Model, spec: PipelineSpec) -> Contender:
+    """Return a trained model as a contender: at the evaluation endpoint, or where it is hosted.
+
+    Args:
+        name: Its role.
+        model: An adapter, which agents load under its digest, or a hosted model.
+        spec: The frozen spec.
+    """
+    named = model.served_as if model.kind == "hosted" else model.digest
+    return _contender(name, named, model.digest, model, spec)
+
+
+def base_of(model: Model, spec: PipelineSpec) -> Contender:
+    """Return what a model was trained from as a contender, where the model itself answers."""
+    return _contender("base", model.base_model, model.base_digest, model, spec)
+
+
+def finalists(
+    candidate: Model, champion: Model | None, spec: PipelineSpec
+) -> list[tuple[Contender, Model | None]]:
+    """Return who meets the held-out set, each with the model that it stands for.
+
+    Args:
+        candidate: The best on the validation set.
+        champion: The model that is live; None where none is.
+        spec: The frozen spec.
+    """
+    found: list[tuple[Contender, Model | None]] = [
+        (base_of(candidate, spec), None),
+        (contender_of("candidate", candidate, spec), candidate),
+    ]
+    if champion is not None:
+        found.append((contender_of("champion", champion, spec), champion))
+    return found
+
+
+def able(models: Sequence[Model], spec: PipelineSpec, report: Callable[[str], None]) -> list[Model]:
+    """Return the models that can answer somewhere, and say of each other one why it cannot.
+
+    Args:
+        models: What the recipes made.
+        spec: The frozen spec.
+        report: Takes a line for each that cannot.
+
+    Raises:
+        EndpointError: None can.
+    """
+    found, problems = [], []
+    for model in models:
+        problem = _cannot(model, spec)
+        if problem is None:
+            found.append(model)
+        else:
+            problems.append(problem)
+    if not found:
+        raise EndpointError(
+            problems or "no recipe made a model", "" if problems else "see the fine_tune tasks"
+        )
+    for problem in problems:
+        report(f"not among the contenders: {problem}")
+    return found
+
+
+def respondent_for(contender: Contender, spec: PipelineSpec, connections: Connections) -> Respondent:
+    """Return who answers for a contender; nothing is asked yet.
+
+    Args:
+        contender: Its record says where it answers.
+        spec: The frozen spec.
+        connections: Where addresses and credentials come from.
+
+    Raises:
+        SetupError: The connection says too little, or models of that backend cannot be asked.
+    """
+    place, model = contender.place, contender.model_name
+    max_tokens, timeout_s = spec.evaluation.max_tokens, seconds(spec.evaluation.timeout)
+    if contender.backend == ENDPOINT:
+        name = place.get("connection") or spec.evaluation.endpoint
+        address = connections.endpoint(name)
+        return EndpointRespondent(address, name, model, max_tokens=max_tokens, timeout_s=timeout_s)
+    if contender.backend == "openai":
+        name = place.get("connection") or "openai_default"
+        account = connections.openai(name)
+        return OpenAIRespondent(account, name, model, max_tokens=max_tokens, timeout_s=timeout_s)
+    if contender.backend == "vertex":
+        name, location = (
+            place.get("connection") or "google_cloud_default",
+            place.get("location") or "us-central1",
+        )
+        project = connections.google(name)
+        return VertexRespondent(project, name, location, model, max_tokens=max_tokens, timeout_s=timeout_s)
+    raise SetupError(
+        f"{contender.name} is hosted by {contender.backend!r}, whose models cannot be asked",
+        "evaluation asks models of openai, of vertex, and of endpoints with OpenAI's API",
+    )
+
+
+def _contender(name: str, model_name: str, digest: str, model: Model, spec: PipelineSpec) -> Contender:
+    hosted = model.kind == "hosted"
+    return Contender(
+        spec_digest=spec.digest,
+        name=name,
+        model_name=model_name,
+        model_digest=digest,
+        backend=model.backend if hosted else ENDPOINT,
+        place=model.place if hosted else {"connection": spec.evaluation.endpoint},
+    )
+
+
+def _cannot(model: Model, spec: PipelineSpec) -> Problem | None:
+    """Say why a model cannot answer; None where it can."""
+    recipe = f"recipe {model.recipe_index + 1}"
+    if model.kind == "weights":
+        return Problem(
+            f"{recipe} made full weights, {model.digest}, and endpoint {spec.evaluation.endpoint!r} serves"
+            " adapters of one base model",
+            "take `tuning: lora` to have it judged; to serve full weights, start a server of their own on"
+            f" the files of {model.uri}",
+        )
+    if model.kind == "hosted" and not model.served_as:
+        return Problem(
+            f"{recipe} made {model.uri}, which {model.backend} serves nowhere",
+            "deploy it there by hand, or take a base model whose tuned models are served",
+        )
+    return None

@@ -1,0 +1,32 @@
+"""The small frozen records that one stage hands to the next."""
+
+from retune.records.base import Artifact, Frozen, Record
+from retune.records.evaluation import Check, Contender, Decision, EvalReport, MetricValue, Outcome, Verdict
+from retune.records.serving import DriftedColumn, DriftReport, Exchange, Release, Route, Target
+from retune.records.training import Curve, Dataset, Job, JobStatus, Model, Recipe, Split
+
+__all__ = [
+    "Artifact",
+    "Check",
+    "Contender",
+    "Curve",
+    "Dataset",
+    "Decision",
+    "DriftReport",
+    "DriftedColumn",
+    "EvalReport",
+    "Exchange",
+    "Frozen",
+    "Job",
+    "JobStatus",
+    "MetricValue",
+    "Model",
+    "Outcome",
+    "Recipe",
+    "Record",
+    "Release",
+    "Route",
+    "Split",
+    "Target",
+    "Verdict",
+]

@@ -1,0 +1,140 @@
+"""Who meets the held-out set and where each answers, for models of every kind; no server is asked."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from retune.errors import EndpointError, SetupError
+from retune.evaluation.contenders import able, contender_of, finalists, respondent_for
+from retune.records import Contender, Model
+from retune.settings import EndpointAddress, EnvironmentConnections, GoogleAccount, OpenAIAccount
+from tests.unit.evaluation.builders import SPEC, model
+
+KEY = "sk-canary-61ab0f93d2"
+OPENAI = {"connection": "openai_eu"}
+VERTEX = {"connection": "gcp", "location": "europe-west4", "bucket": "gs://rows"}
+TUNED_OPENAI = "ft:gpt-4.1-mini-2025-04-14:ours::abc"
+TUNED_VERTEX = "projects/7/locations/europe-west4/endpoints/42"
+
+
+class Known(EnvironmentConnections):
+    """Knows an account of every kind by any name."""
+
+    def endpoint(self, name: str) -> EndpointAddress:
+        return EndpointAddress(f"http://{name}.example.com", KEY)
+
+    def openai(self, name: str) -> OpenAIAccount:
+        return OpenAIAccount(f"https://user:{KEY}@{name}.example.com/v1", KEY)
+
+    def google(self, name: str) -> GoogleAccount:
+        return GoogleAccount(f"project-of-{name}", KEY)
+
+
+def hosted(backend: str, base: str, served_as: str, place: dict[str, str]) -> Model:
+    changed = {
+        "kind": "hosted",
+        "digest": f"digest of {served_as}",
+        "base_model": base,
+        "base_digest": f"{backend}:{base}",
+        "backend": backend,
+        "place": place,
+        "served_as": served_as,
+    }
+    return model().model_copy(update=changed)
+
+
+MODELS = {
+    "local": model(),
+    "ssh": model().model_copy(update={"backend": "ssh", "place": {"connection": "box"}}),
+    "openai": hosted("openai", "gpt-4.1-mini-2025-04-14", TUNED_OPENAI, OPENAI),
+    "vertex": hosted("vertex", "gemini-2.5-flash", TUNED_VERTEX, VERTEX),
+}
+HERE = ("endpoint", {"connection": "vllm_default"})
+WHERE = {"local": HERE, "ssh": HERE, "openai": ("openai", OPENAI), "vertex": ("vertex", VERTEX)}
+NAMES = {
+    "local": ("base", "digest of candidate"),
+    "ssh": ("base", "digest of candidate"),
+    "openai": ("gpt-4.1-mini-2025-04-14", TUNED_OPENAI),
+    "vertex": ("gemini-2.5-flash", TUNED_VERTEX),
+}
+
+
+@pytest.mark.parametrize(("candidate", "champion"), product(MODELS, [*MODELS, None]))
+def test_each_contender_answers_where_its_model_is_served(candidate: str, champion: str | None) -> None:
+    live = MODELS[champion] if champion else None
+    found = {one.name: (one, made) for one, made in finalists(MODELS[candidate], live, SPEC)}
+    expected = {
+        "base": (candidate, NAMES[candidate][0], MODELS[candidate].base_digest, None),
+        "candidate": (candidate, NAMES[candidate][1], MODELS[candidate].digest, MODELS[candidate]),
+    }
+    if champion:
+        expected["champion"] = (champion, NAMES[champion][1], MODELS[champion].digest, live)
+    assert list(found) == list(expected)
+    for name, (kind, model_name, digest, made) in expected.items():
+        contender = found[name][0]
+        assert (contender.backend, contender.place) == WHERE[kind]
+        assert (contender.model_name, contender.model_digest) == (model_name, digest)
+        assert found[name][1] == made
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [
+        ("local", "endpoint http://vllm_default.example.com"),
+        ("openai", "openai_eu.example.com"),
+        ("vertex", "Vertex AI (project project-of-gcp, europe-west4)"),
+    ],
+)
+def test_a_record_alone_tells_where_its_contender_is_asked(kind: str, address: str) -> None:
+    [(base, _), (candidate, _)] = finalists(MODELS[kind], None, SPEC)
+    for contender in (base, candidate):
+        again = Contender.from_json(contender.to_json())
+        found = respondent_for(again, SPEC, Known())
+        assert found.address == address
+        assert KEY not in repr(found) + found.address
+
+
+def test_a_tuned_model_is_asked_in_the_region_that_its_name_says() -> None:
+    moved = MODELS["vertex"].model_copy(update={"place": {**VERTEX, "location": "us-central1"}})
+    [(base, _), (candidate, _)] = finalists(moved, None, SPEC)
+    assert "us-central1" in respondent_for(base, SPEC, Known()).address
+    assert "europe-west4" in respondent_for(candidate, SPEC, Known()).address
+
+
+def test_a_record_of_before_answers_at_the_endpoint_of_its_spec() -> None:
+    old = {
+        "schema_version": 1,
+        "spec_digest": SPEC.digest,
+        "retune_version": "0.1.0",
+        "name": "champion",
+        "model_name": "sha256:1",
+        "model_digest": "sha256:1",
+        "strategy": "plain",
+    }
+    found = respondent_for(Contender.from_json(old), SPEC, Known())
+    assert found.address == "endpoint http://vllm_default.example.com"
+
+
+def test_a_backend_whose_models_cannot_be_asked_is_said() -> None:
+    other = contender_of("recipe-1", MODELS["openai"].model_copy(update={"backend": "acme"}), SPEC)
+    with pytest.raises(SetupError, match="recipe-1 is hosted by 'acme', whose models cannot be asked"):
+        respondent_for(other, SPEC, Known())
+
+
+def test_models_that_nobody_serves_do_not_compete() -> None:
+    weights = MODELS["local"].model_copy(update={"kind": "weights", "recipe_index": 1})
+    files = MODELS["vertex"].model_copy(update={"served_as": "", "uri": "vertex:gs://x", "recipe_index": 2})
+    said: list[str] = []
+    assert able([MODELS["local"], weights, files, MODELS["openai"]], SPEC, said.append) == [
+        MODELS["local"],
+        MODELS["openai"],
+    ]
+    assert ["recipe 2 made full weights" in said[0], "`tuning: lora`" in said[0]] == [True, True]
+    assert "recipe 3 made vertex:gs://x, which vertex serves nowhere" in said[1]
+    assert len(said) == 2
+    with pytest.raises(EndpointError, match=r"(?s)full weights.*serves nowhere"):
+        able([weights, files], SPEC, said.append)
+    with pytest.raises(EndpointError, match="no recipe made a model"):
+        able([], SPEC, said.append)
