@@ -25,6 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+jobs = typer.Typer(help="Show, cancel, pause and resume trainings.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
+Key = Annotated[str, typer.Argument(help="The job's key, or its beginning: see `retune jobs list`.")]
 
 
 def main() -> None:
@@ -184,6 +187,68 @@ def cleanup(
     from retune.upkeep.command import cleanup
 
     cleanup(yes, Settings.load(), Console())
+
+
+@jobs.command("list")
+def list_jobs(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+) -> None:
+    """Show the trainings that are under way."""
+    from retune import jobs_command
+
+    jobs_command.list_jobs(everything, Settings.load(), Console())
+
+
+@jobs.command()
+def cancel(key: Key) -> None:
+    """Cancel a training for good, at its provider too."""
+    from retune import jobs_command
+
+    jobs_command.cancel(key, Settings.load(), typer.echo)
+
+
+@jobs.command()
+def pause(key: Key) -> None:
+    """Let a training rest, where its provider can."""
+    from retune import jobs_command
+
+    jobs_command.pause(key, Settings.load(), typer.echo)
+
+
+@jobs.command()
+def resume(key: Key) -> None:
+    """Let a resting training go on."""
+    from retune import jobs_command
+
+    jobs_command.resume(key, Settings.load(), typer.echo)
+
+
+@app.command()
+def spending() -> None:
+    """Show what each pipeline has spent this month, and what it may."""
+    from retune.spending import spending_table
+
+    db = _database()
+    db.check()
+    Console().print(spending_table(db, datetime.now(UTC)))
+
+
+@app.command()
+def emulate(
+    kind: Annotated[str, typer.Argument(help="openai or vertex.")],
+    port: Annotated[int, typer.Option(help="Where to listen.")],
+    folder: Annotated[Path, typer.Option(help="What it remembers lies here, over restarts.")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    train_base: Annotated[
+        Path | None, typer.Option(help="A small base model's folder: jobs then really train.")
+    ] = None,
+    vllm: Annotated[str | None, typer.Option(help="A vLLM server that answers for the models.")] = None,
+) -> None:
+    """Speak a provider's API on this machine, without its bill, until interrupted."""
+    from retune.testing.emulators import serving
+
+    given = {"train_base": train_base and str(train_base.resolve()), "vllm": vllm}
+    serving.serve(kind, folder, port, {name: text for name, text in given.items() if text is not None}, host)
 
 
 @app.command()

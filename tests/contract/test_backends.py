@@ -13,7 +13,13 @@ from retune.backends.base import ENDED, Backend, Order, View, load_backend
 from retune.backends.local_jobs import stop_trainers
 from retune.errors import BackendError
 from retune.records import Job, JobStatus
+from retune.testing.emulators.process import running
+from tests.contract.acme_house import acme_house
 from tests.contract.house import House
+from tests.contract.kubernetes_house import kubernetes_house
+from tests.contract.openai_house import OPENAI_CONTRACT, make_openai_house
+from tests.contract.ssh_house import ssh_house
+from tests.contract.vertex_house import make_vertex_house
 from tests.tuning import BASE, make_base, make_bench
 
 WITHIN_S = 240
@@ -42,7 +48,44 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     stop_trainers(bench.settings.jobs)
 
 
-BACKENDS = ["local"]
+@pytest.fixture(scope="module")
+def openai(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("openai")
+    contract = {"contract": str(OPENAI_CONTRACT)} if OPENAI_CONTRACT.is_file() else {}
+    with running("openai", folder / "emulator", phase_s=PHASES, **contract) as emulator:
+        yield make_openai_house(folder / "project", emulator)
+        assert not emulator.problems()
+
+
+@pytest.fixture(scope="module")
+def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("vertex")
+    with running("vertex", folder / "emulator", phase_s=PHASES) as emulator:
+        yield make_vertex_house(folder / "project", emulator)
+        assert not emulator.problems()
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with ssh_house(tmp_path_factory.mktemp("ssh")) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with kubernetes_house(tmp_path_factory.mktemp("kubernetes")) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with acme_house(tmp_path_factory.mktemp("acme")) as house:
+        yield house
+
+
+PHASES = {"running": 4.0}
+"""Long enough for a job to be seen and cancelled while it runs."""
+BACKENDS = ["local", "openai", "vertex", "ssh", "kubernetes", "acme"]
 
 
 @pytest.fixture(params=BACKENDS)

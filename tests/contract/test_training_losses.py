@@ -141,6 +141,15 @@ def test_a_large_vocabulary_is_read_in_parts(
     assert differences(together(quick, batch), one_by_one(alone, rows, list(range(12)))) < TOLERANCE
 
 
+def test_activations_computed_twice_are_the_same(base_folder: Path, tokenizer: Any) -> None:
+    rows = token_rows(tokenizer, 12)
+    alone, quick = adapted(base_folder), ready(base_folder, rows)
+    quick.gradient_checkpointing_enable({"use_reentrant": False})
+    quick.train()
+    batch = Collator(rows, True, 0)([(row,) for row in range(12)])
+    assert differences(together(quick, batch), one_by_one(alone, rows, list(range(12)))) < TOLERANCE
+
+
 def test_a_trained_head_gets_its_gradient(base_folder: Path, tokenizer: Any) -> None:
     rows = token_rows(tokenizer, 12)
     alone = base.load_model(str(base_folder), None, torch.float32)

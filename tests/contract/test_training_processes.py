@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from retune.training.processes import LOST
 from tests.tuning import HYPERPARAMETERS, make_base, make_rows, write_rows
 
 WITHIN_S = 240
+LONGER = {"epochs": 10, "patience": 10}
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path) -> list[dict[str
     return train(write(tmp_path_factory.mktemp("alone") / "job", base, 1, batch_size=8))
 
 
-def test_two_processes_learn_what_one_learns(
-    tmp_path: Path, base: Path, alone: list[dict[str, Any]]
-) -> None:
+def test_two_processes_learn_what_one_learns(tmp_path: Path, base: Path, alone: list[dict[str, Any]]) -> None:
     folder = write(tmp_path / "job", base, 2, batch_size=4)
     assert near(train(folder), alone)
-    assert len({entry["step"] for entry in alone}) == 8
+    assert [entry["step"] for entry in alone if "eval_loss" in entry] == [4, 8]
     lines = folder.progress_file.read_text().splitlines()
     assert len(lines) == len(alone), "one process writes"
     assert sorted(path.name for path in folder.model.iterdir()) == [
@@ -113,10 +111,16 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, base: Path) -> list[dict[str, Any]]:
+    return train(write(tmp_path_factory.mktemp("undisturbed") / "job", base, 1, batch_size=8, **LONGER))
+
+
 @pytest.mark.parametrize("killed", ["first", "second"])
-def test_one_killed_ends_all_and_the_next_start_resumes(tmp_path: Path, base: Path, killed: str) -> None:
-    undisturbed = train(write(tmp_path / "whole", base, 2, batch_size=4, epochs=20, patience=20))
-    folder = write(tmp_path / "job", base, 2, batch_size=4, epochs=20, patience=20)
+def test_one_killed_ends_all_and_the_next_start_resumes(
+    tmp_path: Path, base: Path, undisturbed: list[dict[str, Any]], killed: str
+) -> None:
+    folder = write(tmp_path / "job", base, 2, batch_size=4, **LONGER)
     first = start(folder)
     try:
         second = kill_in_the_middle(folder, first, killed)
@@ -142,21 +146,3 @@ def kill_in_the_middle(folder: JobFolder, first: subprocess.Popen[bytes], killed
     [second] = psutil.Process(first.pid).children()
     os.kill(first.pid if killed == "first" else second.pid, signal.SIGKILL)
     return second
-
-
-def test_a_failure_of_another_process_is_the_jobs(tmp_path: Path, base: Path) -> None:
-    """The second process alone finds the base model gone, as on a host whose disk is not shared."""
-    folder = write(tmp_path / "job", base, 2, batch_size=4)
-    job = json.loads(folder.job_file.read_text())
-    (tmp_path / "retune_second").mkdir()
-    # A start-up hook of Python's that only the second process heeds.
-    hook = "import os\nif os.environ.get('RANK') == '1':\n    os.environ['HF_HUB_OFFLINE'] = '1'\n"
-    hook += f"    import pathlib\n    real = pathlib.Path.is_dir\n    base = {job['base_model']!r}\n"
-    hook += "    pathlib.Path.is_dir = lambda self: str(self) != base and real(self)\n"
-    hook += "    import os.path\n    old = os.path.isdir\n    os.path.isdir = lambda p: str(p) != base and old(p)\n"
-    (tmp_path / "retune_second" / "sitecustomize.py").write_text(hook)
-    path = os.pathsep.join([str(tmp_path / "retune_second"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    assert start(folder, PYTHONPATH=path).wait(WITHIN_S) == 1
-    done = folder.read_done()
-    assert done is not None and done.status == "failed"
-    assert "cannot be loaded" in done.error

@@ -27,6 +27,7 @@ from retune.state import (
     replicas,
     routes,
 )
+from retune.status import pipeline_status
 from retune.testing.vllm_stub import VllmStub
 from retune.text.captured import read_window
 from retune.text.conversations import read_conversations
@@ -254,6 +255,29 @@ def test_deploy_leads_the_alias_to_the_release_and_then_has_nothing_to_do(
     assert gateway.ask(released.pipeline, "my invoice").json()["model"] == release.model.digest
     again = states(released.run("deploy"))
     assert again == dict.fromkeys(DEPLOYED, "skipped")
+
+
+def test_a_hosted_release_is_left_with_its_provider(
+    released: House, gateway: Gateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert set(states(released.run("deploy")).values()) == {"success"}
+    [first] = all_releases(released)
+    told = {"kind": "hosted", "digest": "sha256:" + "7" * 64, "backend": "openai", "served_as": "ft:ours"}
+    model = first.model.model_copy(update={**told, "place": {"connection": "openai_eu"}})
+    with released.db.write() as tx:
+        about = (first.spec_digest, model, first.dataset_digest, first.decision, "another run", now())
+        second = releases.create(tx, released.pipeline, *about)
+    for run in (released.run("deploy"), released.run("deploy", release=second.number)):
+        assert states(run) == dict.fromkeys(DEPLOYED, "skipped")
+    told_twice = capfd.readouterr().out.count(
+        "release 2 is served by openai, not by an endpoint: ask for 'ft:ours' there, through connection"
+        " 'openai_eu'; no alias can lead to it yet"
+    )
+    assert told_twice == 2
+    assert live(released) == 1
+    with released.db.read() as tx:
+        waits = pipeline_status(tx, released.pipeline, now()).waits
+    assert [line for line in waits if "ask for 'ft:ours' there" in line] == list(waits)
 
 
 def test_a_release_that_does_not_answer_is_rolled_back(

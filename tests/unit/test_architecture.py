@@ -29,6 +29,7 @@ LAYERS = [
         "checking",
         "doctor",
         "erasure",
+        "jobs_command",
         "migrate",
         "pools",
         "schema",

@@ -13,10 +13,14 @@ from retune import __version__
 from retune.artifacts import Artifacts
 from retune.cli import app, main
 from retune.data.prepare import prepare
+from retune.records import Job, JobStatus, Recipe
 from retune.settings import Settings
 from retune.spec import load_spec
+from retune.state import jobs as job_rows
+from retune.state import spending
 from retune.state.database import Database
 from retune.text.conversations import read_conversations
+from retune.training.job import JobFolder
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,16 +138,22 @@ def test_schema_writes_the_schema(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_command_has_help_and_a_version_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    commands = [(command, "") for command in app.registered_commands]
+    for group in app.registered_groups:
+        assert group.typer_instance
+        commands += [(command, f"{group.name} ") for command in group.typer_instance.registered_commands]
     names = {
-        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+        prefix + (command.name or command.callback.__name__)
+        for command, prefix in commands
+        if command.callback
     }
     wanted = "check init cleanup doctor forget migrate serve agent status rollback demo e2e schema version"
-    assert names == set(wanted.split())
+    wanted += " spending emulate"
+    jobs = {f"jobs {verb}" for verb in ("list", "cancel", "pause", "resume")}
+    assert names == {*wanted.split(), *jobs}
     assert retune(monkeypatch, "version") == 0
     assert capfd.readouterr().out.strip() == __version__
-    assert all(
-        (command.callback.__doc__ or "").strip() for command in app.registered_commands if command.callback
-    )
+    assert all((command.callback.__doc__ or "").strip() for command, _ in commands if command.callback)
 
 
 def test_the_installed_command_starts_light() -> None:
@@ -187,3 +197,139 @@ def test_check_does_not_take_a_state_that_cannot_be_read_for_none(
     assert retune(monkeypatch, "check", "include/pipelines/tickets.yaml") == 1
     said = capfd.readouterr()
     assert "state.db" in said.err and "can run" not in said.out
+
+
+def test_check_names_what_is_wrong_with_the_projects_prices(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (project / "include" / "prices.yaml").write_text("version: 1\nbackends:\n  openai: {modells: {}}\n")
+    assert retune(monkeypatch, "check", "include/pipelines/tickets.yaml") == 1
+    said = capfd.readouterr().err
+    assert "prices.yaml:3: unknown key 'backends.openai.modells'" in said and "Traceback" not in said
+
+
+def test_spending_shows_this_month(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "spending") == 1
+    assert "run `retune migrate`" in capfd.readouterr().err
+    db, now = Database(Settings.load().state_url), datetime.now(UTC)
+    db.migrate()
+    with db.write() as tx:
+        spending.reserve(tx, "a", "tickets", 12.5, now)
+    assert retune(monkeypatch, "spending") == 0
+    said = capfd.readouterr().out
+    assert f"{now:%B %Y}" in said and "12.50 USD" in said
+
+
+@pytest.fixture
+def jobs(project: Path) -> tuple[Job, Job]:
+    """The handles of a local job that is open and of one that failed; a third has no handle."""
+    settings = Settings.load()
+    db = Database(settings.state_url)
+    db.migrate()
+    recipe = make_recipe()
+    found = []
+    with db.write() as tx:
+        for key in ("aa11" * 16, "aa22" * 16, "bb33" * 16):
+            job_rows.intend(tx, key, "tickets", "local", 1, {"recipe": recipe.to_json()}, NOW)
+            JobFolder(settings.jobs / key).path.mkdir(parents=True)
+            job = Job(
+                spec_digest=recipe.spec_digest,
+                key=key,
+                backend="local",
+                attempt=1,
+                provider_id=f":{key}",
+                url=f"file:///jobs/{key[:4]}",
+            )
+            if key[0] == "a":
+                found.append(job_rows.submitted(tx, key, job))
+        job_rows.finished(tx, found[1].key, JobStatus.FAILED, None, "no [memory]", NOW)
+    db.engine.dispose()
+    return found[0], found[1]
+
+
+def make_recipe() -> Recipe:
+    digest = "sha256:" + "0" * 64
+    return Recipe(
+        spec_digest=digest,
+        index=1,
+        backend="local",
+        base_model="some/model",
+        base_digest=digest,
+        chat_template_digest=digest,
+        method="sft",
+        hyperparameters={},
+        seed=7,
+        trainer="trl 1",
+    )
+
+
+def test_jobs_list_shows_what_runs_and_with_all_what_ended(
+    jobs: tuple[Job, Job], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert retune(monkeypatch, "jobs", "list") == 0
+    said = capfd.readouterr().out
+    assert "aa11aa11aa11" in said and "local model sft #2" in said and "file:///jobs/aa11" in said
+    assert "not submitted yet" in said and "aa22" not in said
+    assert retune(monkeypatch, "jobs", "list", "--all") == 0
+    said = capfd.readouterr().out
+    assert "aa22aa22aa22" in said and "failed: no [memory]" in said and "2026-11-23 00:00" in said
+
+
+def test_jobs_list_says_that_there_is_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "jobs", "list") == 1
+    assert "run `retune migrate`" in capfd.readouterr().err
+    Database(Settings.load().state_url).migrate()
+    assert retune(monkeypatch, "jobs", "list") == 0
+    assert "No job is under way." in capfd.readouterr().out
+
+
+def test_a_job_is_cancelled_by_the_beginning_of_its_key(
+    jobs: tuple[Job, Job], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "jobs", "cancel", "aa11") == 0
+    assert "is cancelled" in capfd.readouterr().out
+    done = JobFolder(Settings.load().jobs / jobs[0].key).read_done()
+    assert done and done.status == "cancelled"
+    with Database(Settings.load().state_url).read() as tx:
+        row = job_rows.get(tx, jobs[0].key)
+    assert row and row.status is JobStatus.CANCELLED
+    assert retune(monkeypatch, "jobs", "cancel", "aa11") == 1
+    assert "has ended: cancelled" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("cancel cc", "no job's key begins with 'cc' -> look: retune jobs list --all"),
+        ("cancel aa", "2 jobs' keys begin with 'aa': aa11aa11"),
+        ("cancel aa22", "job aa22aa22aa22 (tickets, local model sft #2) has ended: failed"),
+        ("pause aa22", "has ended: failed"),
+        ("cancel bb33", "job bb33bb33bb33 (tickets, local model sft #2) has not been submitted"),
+        ("pause aa11", "local jobs cannot rest -> let it run, or stop it for good: retune jobs cancel aa11"),
+        ("resume aa11", "local jobs cannot rest"),
+    ],
+)
+def test_what_cannot_be_done_to_a_job_is_said(
+    jobs: tuple[Job, Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: str,
+    said: str,
+) -> None:
+    assert retune(monkeypatch, "jobs", *words.split()) == 1
+    told = capfd.readouterr()
+    assert said in told.err and "Traceback" not in told.err and told.out == ""
+    with Database(Settings.load().state_url).read() as tx:
+        assert len(job_rows.unfinished(tx, "tickets")) == 2
+
+
+def test_an_unknown_emulator_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert retune(monkeypatch, "emulate", "azure", "--port", "1", "--folder", str(project / "emu")) == 1
+    assert "there is no 'azure' emulator -> known are openai, vertex" in capfd.readouterr().err

@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import pytest
 import typer
+import yaml
+from pydantic_core import PydanticUndefined
 
 from retune.cli import app
 from retune.data.drops import REASONS
@@ -17,8 +19,9 @@ from retune.data.features import FEATURES
 from retune.data.shapes import ends_with_assistant, reader_of, roles_in_order
 from retune.data.suites import Suite, read_suite
 from retune.data.validation import check
-from retune.spec import PipelineSpec
+from retune.spec import LocalRecipe, OpenAIRecipe, PipelineSpec, Recipe, VertexRecipe, load_spec
 from retune.spec.data import Columns, Data, Shape
+from retune.spec.recipes import OtherRecipe
 from retune.text.privacy import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +50,68 @@ def _definition(schema: dict[str, Any], reference: str) -> dict[str, Any]:
     return found
 
 
+SPEC = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+RECIPES = SPEC.partition("\n## Recipes\n")[2].partition("\n## ")[0]
+KINDS_OF_RECIPES: dict[str, type[Recipe]] = {
+    "On your own hardware": LocalRecipe,
+    "OpenAI": OpenAIRecipe,
+    "Vertex AI": VertexRecipe,
+    "A backend that a package brings": OtherRecipe,
+}
+MINIMAL = """\
+version: 1
+pipeline: tickets
+data: {sources: [rows.jsonl], columns: {prompt: text, completion: queue}}
+evaluation: {endpoint: vllm}
+deploy: {endpoint: vllm, alias: tickets}
+"""
+
+
 def test_the_reference_names_exactly_the_keys_of_the_spec() -> None:
     schema = PipelineSpec.model_json_schema()
-    text = (ROOT / "docs" / "spec.md").read_text()
-    written = set(re.findall(r"^\| `([^`]+)`", text, re.MULTILINE))
-    assert written == keys(schema, schema)
+    written = re.findall(r"^\| `([^`]+)`", SPEC.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(written) == sorted(keys(schema, schema))
+
+
+def test_the_reference_knows_every_kind_of_recipe() -> None:
+    described = [kind.model_fields.keys() for kind in KINDS_OF_RECIPES.values()]
+    union = PipelineSpec.model_json_schema()["properties"]["recipes"]["items"]["oneOf"]
+    definitions = [_definition(PipelineSpec.model_json_schema(), kind["$ref"]) for kind in union]
+    assert [set(fields) for fields in described] == [set(one["properties"]) for one in definitions]
+
+
+@pytest.mark.parametrize("title", KINDS_OF_RECIPES)
+def test_the_reference_names_exactly_the_keys_of_a_recipe_with_their_defaults(title: str) -> None:
+    schema = KINDS_OF_RECIPES[title].model_json_schema()
+    rows = re.findall(r"^\| `([^`]+)` \|.*\| (.*?) ?\|$", subsection(title), re.MULTILINE)
+    assert sorted(key for key, _ in rows) == sorted(keys(schema, schema))
+    for key, written in rows:
+        default = KINDS_OF_RECIPES[title].model_fields[key.split(".")[0]].default
+        for name in key.split(".")[1:]:
+            default = getattr(default, name)
+        # An empty or missing default is said in words.
+        if default not in ("", None, PydanticUndefined) and default != {}:
+            assert yaml.safe_load(written.strip("`")) == default, key
+
+
+def subsection(title: str) -> str:
+    return RECIPES.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", RECIPES, re.DOTALL))
+def test_every_example_of_recipes_loads(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(MINIMAL + block)
+    recipes = load_spec(file).recipes
+    assert block.startswith("recipes:\n") and block.count("  - backend: ") == len(recipes)
+    if "grid" in block:
+        assert len(load_spec(file).candidates) == 4
+
+
+def test_every_kind_of_recipe_has_an_example() -> None:
+    assert all("```yaml" in subsection(title) for title in KINDS_OF_RECIPES)
+    shown = set(re.findall(r"  - backend: (\w+)", RECIPES))
+    assert {"local", "ssh", "kubernetes", "openai", "vertex"} < shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 
 from retune.errors import Problem, SpecError
 from retune.schema import spec_schema, write_schema
-from retune.spec import PipelineSpec, load_spec, seconds
+from retune.spec import LocalRecipe, OpenAIRecipe, PipelineSpec, VertexRecipe, load_spec, seconds
+from retune.spec.recipes import OtherRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +90,11 @@ watch:
     ("old", "new", "what"),
     [
         ("pipeline: tickets", "pipeline: retune", "reserved"),
-        ("  - {base_model: some/model}", "  - {base_model: a}\n  - {base_model: b}", "several local base models"),
+        (
+            "  - {base_model: some/model}",
+            "  - {base_model: a}\n  - {base_model: b}",
+            "several local base models",
+        ),
         ("alias: tickets", "alias: tickets, canary: [5]", "unknown key 'deploy.canary'"),
         ("version: 1", "version: 2", "version"),
         ("version: 1", "version: 1\nschedule: {timezone: Europe/Atlantis}", "schedule.timezone"),
@@ -99,6 +104,139 @@ watch:
 def test_impossible_values_are_refused(tmp_path: Path, old: str, new: str, what: str) -> None:
     (problem,) = problems_of(tmp_path, GOOD.replace(old, new))
     assert what in problem.what
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "local": {"base_model": "m", "tuning": "qlora", "packing": True, "queue": "gpu"},
+    "ssh": {"base_model": "m", "connection": "box", "folder": "~/retune"},
+    "kubernetes": {"base_model": "m", "image": "i", "volume": "v", "gpus": 2, "namespace": "n"},
+    "openai": {"base_model": "gpt-4.1-mini-2025-04-14", "epochs": 3, "suffix": "x"},
+    "vertex": {"base_model": "gemini-2.5-flash", "bucket": "gs://rows", "adapter_size": 4},
+    "acme": {"base_model": "a", "options": {"effort": ["high", 1, None]}},
+}
+KINDS = {"ssh": LocalRecipe, "kubernetes": LocalRecipe, "local": LocalRecipe, "openai": OpenAIRecipe}
+GRADER = {"type": "string_check", "name": "q", "operation": "eq", "input": "a", "reference": "b"}
+
+
+def with_recipe(**recipe: Any) -> str:
+    """Return a spec with this recipe, a key a line; the recipe's first key is on line 8."""
+    block = yaml.safe_dump([recipe], sort_keys=False, width=10_000, default_flow_style=False)
+    return GOOD.replace("  - {base_model: some/model}\n", block)
+
+
+@pytest.mark.parametrize("backend", EXAMPLES)
+def test_each_kind_of_recipe_loads(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(with_recipe(backend=backend, **EXAMPLES[backend]))
+    (recipe,) = load_spec(tmp_path / "spec.yaml").recipes
+    assert type(recipe) is KINDS.get(backend, VertexRecipe if backend == "vertex" else OtherRecipe)
+    assert recipe.backend == backend and EXAMPLES[backend].items() <= recipe.model_dump().items()
+
+
+@pytest.mark.parametrize("backend", EXAMPLES)
+def test_what_says_where_it_trains_is_no_part_of_what_is_trained(backend: str) -> None:
+    example = {"backend": backend} | EXAMPLES[backend]
+    (recipe,) = PipelineSpec.model_validate(yaml.safe_load(GOOD) | {"recipes": [example]}).recipes
+    assert not recipe.hyperparameters.keys() & {"backend", "base_model", "method", "grid", *recipe.in_place}
+    assert (
+        recipe.place.items() >= {key: str(example[key]) for key in recipe.in_place if key in example}.items()
+    )
+
+
+@pytest.mark.parametrize("backend", EXAMPLES)
+def test_wrong_keys_of_each_kind_are_named_with_their_line(backend: str, tmp_path: Path) -> None:
+    (bad,) = problems_of(tmp_path, with_recipe(backend=backend, **EXAMPLES[backend], epoch=3))
+    # Its name stands in the file as here, without what pydantic calls the kind.
+    assert bad.what == "unknown key 'recipes.0.epoch'"
+    assert bad.line == 8 + 1 + len(EXAMPLES[backend]) + 5 * (backend == "acme") - (backend == "acme")
+    (missing,) = problems_of(tmp_path, with_recipe(backend=backend, **EXAMPLES[backend] | {"base_model": ""}))
+    assert missing.what.startswith("recipes.0.base_model: ") and missing.line == 9
+    absent = {key: value for key, value in EXAMPLES[backend].items() if key != "base_model"}
+    (gone,) = problems_of(tmp_path, with_recipe(backend=backend, **absent))
+    assert (gone.what, gone.line) == ("'recipes.0.base_model' is missing", 8)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "what"),
+    [
+        ({"backend": "ssh", "base_model": "m"}, "recipes.0: backend ssh needs connection and folder"),
+        ({"backend": "ssh", "base_model": "m", "folder": "f"}, "recipes.0: backend ssh needs connection"),
+        (
+            {"backend": "kubernetes", "base_model": "m"},
+            "recipes.0: backend kubernetes needs image and volume",
+        ),
+        ({"backend": "vertex", "base_model": "m"}, "'recipes.0.bucket' is missing"),
+        ({"backend": "vertex", "base_model": "m", "bucket": "s3://rows"}, "recipes.0.bucket: "),
+        (
+            {"backend": "vertex", "base_model": "m", "bucket": "gs://rows", "adapter_size": 3},
+            "recipes.0.adapter_size: ",
+        ),
+        ({"backend": "local", "base_model": "m", "method": "reinforcement"}, "recipes.0.method: "),
+        ({"backend": "local", "base_model": "m", "lora": {"rank": 8}}, "unknown key 'recipes.0.lora.rank'"),
+        ({"backend": "openai", "base_model": "m", "grader": GRADER}, "method: reinforcement and a grader go"),
+        (
+            {"backend": "openai", "base_model": "m", "method": "reinforcement"},
+            "recipes.0: method: reinforcement and a grader go together",
+        ),
+        ({"backend": "openai", "base_model": "m", "beta": 0.1}, "recipes.0: beta belongs to method: dpo"),
+        ({"backend": "A B", "base_model": "m"}, "recipes.0.backend: "),
+        ({"backend": ["local"], "base_model": "m"}, "recipes.0.backend: "),
+    ],
+)
+def test_impossible_recipes_are_refused(recipe: dict[str, Any], what: str, tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, with_recipe(**recipe))
+    assert what in problem.what and problem.line and problem.line >= 8
+
+
+def test_a_recipe_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, GOOD.replace("- {base_model: some/model}", "- some/model"))
+    assert problem.what.startswith("recipes.0: ") and problem.line == 8
+
+
+def test_reinforcement_takes_a_grader_as_it_is(tmp_path: Path) -> None:
+    method = {"method": "reinforcement", "grader": GRADER, "reasoning_effort": "low"}
+    (tmp_path / "spec.yaml").write_text(with_recipe(backend="openai", base_model="m", **method))
+    (recipe,) = load_spec(tmp_path / "spec.yaml").recipes
+    assert recipe.hyperparameters["grader"] == GRADER
+
+
+def test_a_grid_stands_for_every_combination_in_order(tmp_path: Path) -> None:
+    grid = {"epochs": [1, 2], "lora": [{"r": 8}, {"r": 32}]}
+    (tmp_path / "spec.yaml").write_text(with_recipe(base_model="m", learning_rate=0.01, grid=grid))
+    spec = load_spec(tmp_path / "spec.yaml")
+    assert [(one.epochs, one.lora.r) for one in spec.candidates] == [(1, 8), (1, 32), (2, 8), (2, 32)]
+    assert all((one.learning_rate, one.grid) == (0.01, {}) for one in spec.candidates)
+    assert len(spec.recipes) == 1 and spec.to_json()["recipes"][0]["grid"] == grid
+
+
+@pytest.mark.parametrize(
+    ("grid", "what"),
+    [
+        ({"epoch": [1, 2]}, "recipes.0.grid: 'epoch' is no key to try several values of"),
+        ({"grid": [{}]}, "'grid' is no key"),
+        ({"backend": ["local"]}, "'backend' is no key"),
+        ({"queue": ["a", "b"]}, "'queue' is no key"),
+        ({"epochs": []}, "stands for 0 recipes; 1 to 16 are allowed"),
+        ({"epochs": [1, 2, 3, 4, 5], "patience": [1, 2, 3, 4]}, "stands for 20 recipes; 1 to 16"),
+        ({"epochs": [1, 0]}, "recipes.0: grid: with {'epochs': 0}, epochs: "),
+        ({"epochs": 3}, "recipes.0.grid.epochs: "),
+        ({"lora": [{"rank": 3}]}, "recipes.0: grid: with {'lora': {'rank': 3}}, lora.rank: "),
+    ],
+)
+def test_a_bad_grid_is_refused(grid: dict[str, Any], what: str, tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, with_recipe(base_model="m", grid=grid))
+    assert what in problem.what and problem.line and problem.line >= 8
+
+
+def test_grids_of_one_run_are_counted_together(tmp_path: Path) -> None:
+    recipes = yaml.safe_dump([{"base_model": "m", "grid": {"epochs": list(range(1, 17))}}] * 3)
+    (problem,) = problems_of(tmp_path, GOOD.replace("  - {base_model: some/model}\n", recipes))
+    assert "stand for 48 recipes, at most 32" in problem.what and problem.line == 7
+
+
+def test_recipes_of_all_kinds_compete_in_one_spec() -> None:
+    recipes = [{"backend": name} | example for name, example in EXAMPLES.items() if name != "local"]
+    spec = PipelineSpec.model_validate(yaml.safe_load(GOOD) | {"recipes": recipes})
+    assert [recipe.backend for recipe in spec.candidates] == ["ssh", "kubernetes", "openai", "vertex", "acme"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +264,26 @@ def test_no_text_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, tex
 
 
 @composite
+def recipes(draw: st.DrawFn) -> dict[str, Any]:
+    """Recipes of every kind, some with a grid."""
+    backend = draw(st.sampled_from(sorted(EXAMPLES)))
+    recipe = {"backend": backend} | EXAMPLES[backend]
+    if isinstance(recipe.get("queue"), str):
+        del recipe["queue"]  # the local ones of a spec share it
+    epochs = st.integers(1, 50)
+    if backend == "acme":
+        values = st.recursive(
+            st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5), st.lists
+        )
+        return recipe | {"options": draw(st.dictionaries(st.text(max_size=5), values, max_size=3))}
+    rate = "learning_rate" if KINDS.get(backend) is LocalRecipe else "learning_rate_multiplier"
+    recipe |= {"epochs": draw(epochs), rate: draw(st.floats(1e-9, 0.99))}
+    if draw(st.booleans()):
+        recipe["grid"] = {"epochs": draw(st.lists(epochs, min_size=1, max_size=3))}
+    return recipe
+
+
+@composite
 def specs(draw: st.DrawFn) -> PipelineSpec:
     """Specs with every kind of value that a section takes."""
     words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -137,10 +295,7 @@ def specs(draw: st.DrawFn) -> PipelineSpec:
         "split": {"validation": draw(st.floats(0.01, 0.4)), "held_out": draw(st.floats(0.01, 0.4))},
     }
     data["task"] = {"labels": draw(st.lists(words, unique=True, max_size=5))}
-    data["recipes"] = [
-        {"base_model": "m", "epochs": draw(st.integers(1, 100)), "learning_rate": draw(st.floats(1e-9, 0.99))}
-        for _ in range(draw(st.integers(1, 3)))
-    ]
+    data["recipes"] = draw(st.lists(recipes(), min_size=1, max_size=4))
     data["seed"] = draw(st.integers())
     return PipelineSpec.model_validate(data)
 
@@ -149,6 +304,7 @@ def specs(draw: st.DrawFn) -> PipelineSpec:
 def test_a_frozen_spec_comes_back_as_it_was(spec: PipelineSpec) -> None:
     stored = json.loads(json.dumps(spec.to_json()))
     assert PipelineSpec.from_json(stored) == spec
+    assert PipelineSpec.from_json(stored).candidates == spec.candidates
     assert PipelineSpec.from_json(stored).digest == spec.digest
 
 
@@ -177,3 +333,7 @@ def test_the_schema_takes_what_the_reader_takes(tmp_path: Path) -> None:
         schema.validate(yaml.safe_load(path.read_text()))
         load_spec(path)
     assert not schema.is_valid(yaml.safe_load(GOOD) | {"ownr": "me"})
+    for backend, example in EXAMPLES.items():
+        recipe = {"backend": backend} | example
+        schema.validate(yaml.safe_load(GOOD) | {"recipes": [recipe]})
+        assert not schema.is_valid(yaml.safe_load(GOOD) | {"recipes": [recipe | {"epoch": 3}]})

@@ -47,6 +47,9 @@ class TransientError(BackendError):
         super().__init__(problems, action)
         self.retry_after_s = retry_after_s
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.problems, "", self.retry_after_s)
+
 
 class InDoubtError(TransientError):
     """A submit was cut off: the provider may have made the job, or may still make it."""

@@ -81,7 +81,7 @@ def begin(
         site.report(f"{recipe.title}: the same job made {row.model.digest} before; reused")
         return _under(recipe, row.model)
     if row is None:
-        backend.validate(order)
+        patiently(lambda: backend.validate(order), site.report)
         _cancel_orphans(order, backend, site)
     usd = backend.estimate(order).usd if row is None or row.job is None else None
 
@@ -198,9 +198,9 @@ def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime
         return False
     for seen in patiently(lambda: backend.find(order), site.report):
         if seen.status not in ENDED:
-            backend.cancel(seen.job)
+            _cancel(seen.job, backend, site)
     if row.job is not None:
-        backend.cancel(row.job)
+        _cancel(row.job, backend, site)
     with site.db.write() as tx:
         _close(tx, order.key, _CANCELLED, None, site.clock())
     return True
@@ -217,11 +217,14 @@ def cancel_stored(key: str, site: Site) -> bool:
     if row is None or row.job is None or row.status in ENDED:
         return False
     backend = load_backend(row.backend, site.installation, row.job.place)
-    handle = row.job
-    patiently(lambda: backend.cancel(handle), site.report)
+    _cancel(row.job, backend, site)
     with site.db.write() as tx:
         _close(tx, key, _CANCELLED, None, site.clock())
     return True
+
+
+def _cancel(job: Job, backend: Backend, site: Site) -> None:
+    patiently(lambda: backend.cancel(job), site.report)
 
 
 def _close(tx: Connection, key: str, view: View, model: Model | None, now: datetime) -> None:
@@ -261,7 +264,7 @@ def _cancel_orphans(order: Order, backend: Backend, site: Site) -> None:
         for seen in patiently(lambda: backend.find(before), site.report):
             if seen.status not in ENDED:
                 site.report(f"{order.recipe.title}: cancelling {seen.job.provider_id}, which came late")
-                backend.cancel(seen.job)
+                _cancel(seen.job, backend, site)
 
 
 def _under(recipe: Recipe, model: Model) -> Model:

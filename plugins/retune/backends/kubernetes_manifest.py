@@ -9,13 +9,15 @@ from typing import Any
 from retune.backends.base import Order
 from retune.records import Dataset, Recipe
 
-KEY = "retune.dev/key"
+KEY = "retune/key"
 """Annotation with the whole key of the job."""
-CANCELLED = "retune.dev/cancelled"
+CANCELLED = "retune/cancelled"
 """Annotation of a job that was cancelled for good."""
-JOB_LABEL = "retune.dev/job"
+JOB_LABEL = "retune/job"
 VOLUME = "/retune"
 """Where the pod sees the claim."""
+_GROUP = 50000
+"""Who may write on the volume: the group of docker/Dockerfile.airflow's user."""
 _RETRIES = 4
 _KEPT_S = 30 * 24 * 3600
 _KEY_PART = 40
@@ -55,7 +57,7 @@ def job_manifest(order: Order, place: Mapping[str, str], artifacts_url: str) -> 
     labels = {
         "app.kubernetes.io/name": "retune-training",
         "app.kubernetes.io/managed-by": "retune",
-        "retune.dev/pipeline": order.dataset.pipeline.strip("-"),
+        "retune/pipeline": order.dataset.pipeline.strip("-"),
         JOB_LABEL: job_name(order.key),
     }
     return {
@@ -84,6 +86,7 @@ def _pod(order: Order, place: Mapping[str, str], artifacts_url: str) -> dict[str
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,  # it asks nothing of the cluster
+        "securityContext": {"fsGroup": _GROUP, "fsGroupChangePolicy": "OnRootMismatch"},
         "containers": [
             {
                 "name": "trainer",

@@ -192,7 +192,9 @@ class OpenAIBackend:
             kind="hosted",
             digest=digest_of_json({"account": self.account, "job": found.id, "model": model}),
             uri=f"openai:{model}",
-            cost_usd=openai_money.cost_of(found, method, load_prices(self._installation.settings)),
+            cost_usd=openai_money.cost_of(
+                found, method, self._account.service, load_prices(self._installation.settings)
+            ),
             served_as=model,
         )
 

@@ -46,7 +46,7 @@ def estimate(order: Order, service: Service, prices: Prices, artifacts: Artifact
         project: Root against which tokenizers are looked for.
     """
     recipe = order.recipe
-    hourly = prices.training_hour("openai", recipe.base_model, recipe.method)
+    hourly = prices.training_hour(service.priced_as, recipe.base_model, recipe.method)
     if hourly is not None:
         what = f"${hourly.usd_per_hour:g} an hour (read {hourly.as_of}, {hourly.source}); hours are not known"
         return Estimate(None, what)
@@ -56,12 +56,11 @@ def estimate(order: Order, service: Service, prices: Prices, artifacts: Artifact
     basis = f"{tokens:,} tokens {counted} x {epochs} epochs"
     if not given:
         basis += " (the service's choice, reckoned by OpenAI's rule)"
-    price = prices.training("openai", recipe.base_model, recipe.method)
+    price = prices.training(service.priced_as, recipe.base_model, recipe.method)
     if price is None:
-        return Estimate(None, f"{basis}; the price of {recipe.method} on {recipe.base_model} is not known")
+        what = f"the price of {recipe.method} on {recipe.base_model} at {service.priced_as} is not known"
+        return Estimate(None, f"{basis}; {what}: put it into include/prices.yaml")
     basis += f" x ${price.usd_per_million:g} a million (read {price.as_of}, {price.source})"
-    if not service.is_openai:
-        basis += f"; whether {service.host} asks this price is for you to say, in include/prices.yaml"
     return Estimate(price.cost(tokens * epochs), basis)
 
 
@@ -78,16 +77,16 @@ def _tokens(order: Order, artifacts: Artifacts, project: Path) -> tuple[int, str
     return counted * times, f"by {counter.name}{said}"
 
 
-def cost_of(job: FineTuningJob, method: str, prices: Prices) -> float | None:
+def cost_of(job: FineTuningJob, method: str, service: Service, prices: Prices) -> float | None:
     """Return what a finished job has cost; None where its price is not known.
 
     What goes by the hour is reckoned from the job's creation to its end, its time in the queue with it:
     the most that it can have cost.
     """
-    price = prices.training("openai", job.model, method)
+    price = prices.training(service.priced_as, job.model, method)
     if price is not None:
         return None if job.trained_tokens is None else price.cost(job.trained_tokens)
-    hourly = prices.training_hour("openai", job.model, method)
+    hourly = prices.training_hour(service.priced_as, job.model, method)
     if hourly is None or job.finished_at is None:
         return None
     return hourly.cost(job.finished_at - job.created_at)

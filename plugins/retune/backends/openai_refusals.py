@@ -81,6 +81,11 @@ class Service:
         host = urlsplit(self.account.base_url).hostname or ""
         return host == "api.openai.com" or host.endswith(".api.openai.com")
 
+    @property
+    def priced_as(self) -> str:
+        """Under which name the price list has it: another service's prices are not OpenAI's."""
+        return "openai" if self.is_openai else urlsplit(self.account.base_url).hostname or ""
+
     def clean(self, text: str) -> str:
         """Return a text of the service as people may see it: no key, not even a masked one, and not long."""
         if self.account.api_key:

@@ -146,6 +146,16 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         return self.call("GET", path, params={"stringify": "false"})["value"]
 
+    def xcoms(self, dag_id: str, run_id: str, task_id: str) -> list[Any]:
+        """Return what the instances of a mapped task returned, as plain JSON; failed ones left out."""
+        found = []
+        for span in self.tasks(dag_id, run_id):
+            if span.task_id == task_id and span.state == "success":
+                path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+                params = {"stringify": "false", "map_index": str(span.map_index)}
+                found.append(self.call("GET", path, params=params)["value"])
+        return found
+
     def follow(
         self, dag_id: str, run_id: str, timeout_s: float, tell: Callable[[str], None]
     ) -> dict[str, Any]:

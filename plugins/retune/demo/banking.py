@@ -36,7 +36,7 @@ TEN = (
 _RUN_S = 1800.0
 _SUITE = "include/expectations/banking77.json"
 _SYSTEM = "Answer with the intent of the customer's question."
-_BASE = ".retune/models/tiny-base"
+BASE = ".retune/models/tiny-base"
 
 
 def run(settings: Settings, source: Path, console: Console) -> None:
@@ -54,8 +54,8 @@ def run(settings: Settings, source: Path, console: Console) -> None:
         console.print(f"skipped: {source} is not there", soft_wrap=True)
         return
     specs = (
-        _spec(source, "banking77-ten", TEN, epochs=8, base_steps=300),
-        _spec(source, "banking77", (), epochs=6, base_steps=300),
+        spec_of(source, "banking77-ten", TEN, epochs=8, base_steps=300),
+        spec_of(source, "banking77", (), epochs=6, base_steps=300),
     )
     entries = [_tune(settings, *spec, console) for spec in specs]
     stages = {entry["pipeline"]: entry.pop("stages") for entry in entries}
@@ -86,11 +86,20 @@ def _require(entries: Sequence[dict[str, Any]]) -> None:
         raise RetuneError(missed)
 
 
-def _spec(
+def spec_of(
     source: Path, name: str, labels: Sequence[str], *, epochs: int, base_steps: int
 ) -> tuple[dict[str, Any], int]:
+    """Return a spec for intents of BANKING77, and for how many steps its base model learns the format.
+
+    Args:
+        source: The training CSV.
+        name: The pipeline's.
+        labels: The intents; none: all.
+        epochs: Of the training.
+        base_steps: Of the base model.
+    """
     recipe = {
-        "base_model": _BASE,
+        "base_model": BASE,
         "lora": {"r": 8, "alpha": 16},
         "epochs": epochs,
         "learning_rate": 0.005,
@@ -131,7 +140,7 @@ def _tune(settings: Settings, spec: dict[str, Any], base_steps: int, console: Co
         with clock.stage("start, and build the tiny base model"):
             stack.start_airflow()
             build_base(stack.settings, load_spec(path), path, base_steps)
-            stack.start_serving(_BASE)
+            stack.start_serving(BASE)
             stack.wait_for_airflow()
             stack.wait_for_serving()
         dag_id = f"{name}.tune"

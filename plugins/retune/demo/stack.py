@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -49,12 +49,17 @@ class Stack:
         """File with the administrator's generated password."""
         return self._home / "simple_auth_manager_passwords.json.generated"
 
-    def start_airflow(self) -> None:
-        """Migrate the databases and start Airflow and MLflow's server; does not wait for them."""
+    def start_airflow(self, connections: Mapping[str, str] | None = None) -> None:
+        """Migrate the databases and start Airflow and MLflow's server; does not wait for them.
+
+        Args:
+            connections: More of Airflow's connections, as environment variables.
+        """
         migrate_stores(self.settings, self._tell)
         python = sys.executable
-        environment = self._environment()
-        self.processes.start("airflow", [python, "-m", "airflow", "standalone"], environment)
+        environment = self.environment
+        airflow = environment | dict(connections or {})
+        self.processes.start("airflow", [python, "-m", "airflow", "standalone"], airflow)
         store = self.settings.home / "mlflow.db"
         command = [
             *(python, "-m", "mlflow", "server", "--host", "127.0.0.1"),
@@ -71,7 +76,7 @@ class Stack:
             *("--base-model", base_model),
             *("--vllm-port", str(self._ports[3]), "--gateway-port", str(self._ports[2])),
         ]
-        self.processes.start("serve", command, self._environment())
+        self.processes.start("serve", command, self.environment)
 
     def wait_for_airflow(self) -> None:
         """Wait until Airflow is healthy; log in and make the pool."""
@@ -83,7 +88,9 @@ class Stack:
         self.api.wait_until("vLLM's start", lambda: _answers(f"{self.vllm_url}/v1/models"), _START_S)
         self.api.wait_until("the gateway's start", lambda: _answers(f"{self.gateway_url}/healthz"), _START_S)
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the processes."""
         ports = self._ports
         endpoint = json.dumps({"conn_type": "generic", "host": self.vllm_url})
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}

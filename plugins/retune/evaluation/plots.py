@@ -12,7 +12,13 @@ from retune.records import Curve, EvalReport, Outcome
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK, _BLUE, _ORANGE = "#1c2733", "#2563a8", "#c2570c"
+_INK, _BLUE, _ORANGE, _RED = "#1c2733", "#2563a8", "#c2570c", "#b3261e"
+_LOSSES = {
+    "loss": "training",
+    "eval_loss": "validation",
+    "full_eval_loss": "validation, all rows",
+}
+_MOST_MARKED = 60
 _MOST_NAMED_LABELS = 20
 _P = ParamSpec("_P")
 
@@ -64,8 +70,13 @@ def forest(reports: Sequence[EvalReport]) -> str:
 
 
 @_styled
-def curves(lines: Sequence[Curve]) -> str:
-    """Draw the losses of a training; empty text where there are none."""
+def curves(lines: Sequence[Curve], turn: int | None = None) -> str:
+    """Draw the losses of a training; empty text where there are none.
+
+    Args:
+        lines: A model's curves.
+        turn: The step from which it overfits, to be marked; None: none is.
+    """
     from matplotlib.figure import Figure
 
     losses = [curve for curve in lines if curve.name.endswith("loss") and curve.points]
@@ -74,7 +85,13 @@ def curves(lines: Sequence[Curve]) -> str:
     figure = Figure(figsize=(6, 2.8), layout="constrained")
     axes = figure.subplots()
     for curve, colour in zip(losses, (_BLUE, _ORANGE, _INK), strict=False):
-        axes.plot(*zip(*curve.points, strict=True), color=colour, label=curve.name, marker=".", markersize=3)
+        name = _LOSSES.get(curve.name, curve.name)
+        marker = "o" if len(curve.points) <= _MOST_MARKED else ""
+        axes.plot(*zip(*curve.points, strict=True), color=colour, label=name, marker=marker, markersize=3)
+    if turn is not None:
+        axes.axvline(
+            turn, color=_RED, linestyle="--", linewidth=1, label=f"best validation loss, step {turn}"
+        )
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)

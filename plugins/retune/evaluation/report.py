@@ -7,7 +7,8 @@ from pathlib import Path
 
 from retune.evaluation import plots
 from retune.records import Dataset, Decision, EvalReport, Model, Outcome
-from retune.spec import PipelineSpec
+from retune.spec import LocalRecipe, OpenAIRecipe, PipelineSpec, VertexRecipe
+from retune.stats.training_curves import ALARMS, diagnose, turning_point
 
 _SHOWN = 12
 _ORDER = ("base", "champion", "candidate")
@@ -37,6 +38,7 @@ def page(
     rival = "champion" if "champion" in reports else "base"
     won, lost = _pairs(outcomes["candidate"], outcomes[rival])
     ordered = [reports[name] for name in _ORDER if name in reports]
+    findings = diagnose(model.curves, _keeps_best(spec, model))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -55,9 +57,19 @@ def page(
         figure=_figure,
         # Matplotlib escapes the text that it draws.
         forest=Markup(plots.forest(ordered)),
-        curves=Markup(plots.curves(model.curves)),
+        curves=Markup(plots.curves(model.curves, turning_point(findings))),
+        findings=findings,
+        alarms=ALARMS,
         confusion=Markup(plots.confusion(outcomes["candidate"], dataset.labels) if dataset.labels else ""),
     )
+
+
+def _keeps_best(spec: PipelineSpec, model: Model) -> bool | None:
+    """Say whether the model is the checkpoint with the best validation loss; None: its backend knows."""
+    recipe = spec.candidates[model.recipe_index]
+    if isinstance(recipe, OpenAIRecipe | VertexRecipe):
+        return recipe.checkpoint == "best"
+    return True if isinstance(recipe, LocalRecipe) else None
 
 
 def _pairs(

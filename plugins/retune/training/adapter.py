@@ -26,7 +26,10 @@ def attach(model: Any, given: Hyperparameters, warm_start: str | None) -> Any:
 
     library: Any = peft  # its types are narrower than what it takes
     if warm_start:
-        return library.PeftModel.from_pretrained(model, warm_start, is_trainable=True, use_safetensors=True)
+        adapted = library.PeftModel.from_pretrained(model, warm_start, is_trainable=True)
+        # PEFT looks there each time it saves, and the name in the file is the endpoint's.
+        adapted.active_peft_config.base_model_name_or_path = model.name_or_path
+        return adapted
     config = library.LoraConfig(
         task_type="CAUSAL_LM",
         target_modules="all-linear",

@@ -8,8 +8,8 @@ from typing import Any
 
 from retune.training.hyperparameters import Hyperparameters
 
-_ACTIVATIONS_MAY_TAKE = 0.5
-"""Of the memory that is free once the model is loaded."""
+_ACTIVATIONS_MAY_TAKE = 0.2
+"""Of the model's own memory: what a GPU can tune at all is decided by memory, not by speed."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,22 @@ def arguments(device: Device, tuning: str, recompute: bool) -> dict[str, Any]:
         "use_cpu": not device.cuda,
         # Weights that are bfloat16 already need no second precision beside them.
         "bf16": device.half and tuning == "full",
-        "gradient_checkpointing": recompute and not sharded,
+        "activation_checkpointing": recompute and not sharded,
         "dataloader_pin_memory": device.cuda,
     }
     if recompute and not sharded:
-        found["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+        found["activation_checkpointing_kwargs"] = {"use_reentrant": False}
     if device.processes > 1:
         found["ddp_find_unused_parameters"] = False
         found["ddp_backend"] = "nccl" if device.cuda else "gloo"
     if sharded:
-        found["fsdp"] = "full_shard auto_wrap"
-        found["fsdp_config"] = {"activation_checkpointing": recompute, "use_orig_params": True}
+        found["fsdp"] = True
+        found["fsdp_config"] = {"activation_checkpointing": recompute}
     return found
 
 
 def must_recompute(model: Any, device: Device, given: Hyperparameters, longest: int) -> bool:
-    """Say whether a batch's activations would fill too much of a GPU, so that they are computed twice.
+    """Say whether activations would take much beside the model, so that they are computed twice.
 
     An estimate, on the safe side: a layer keeps about 16 hidden and 4 intermediate states a token.
 
@@ -88,14 +88,10 @@ def must_recompute(model: Any, device: Device, given: Hyperparameters, longest: 
         given: The job's hyperparameters.
         longest: Tokens of the longest row (of DPO: pair, or packed row).
     """
-    import torch
-
     if not device.cuda:
         return False
     config = model.config.get_text_config()
     wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     numbers = config.num_hidden_layers * (16 * config.hidden_size + 4 * wide)
     needed = numbers * (2 if device.half else 4) * given.batch_size * longest
-    free, _ = torch.cuda.mem_get_info()
-    on_device = 0 if next(model.parameters()).is_cuda else model.get_memory_footprint()
-    return bool(needed > _ACTIVATIONS_MAY_TAKE * (free - on_device / device.processes))
+    return bool(needed > _ACTIVATIONS_MAY_TAKE * model.get_memory_footprint())

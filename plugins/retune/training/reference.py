@@ -6,7 +6,7 @@ changes, so each answer's log-probability is a number, and the training needs on
 
 from __future__ import annotations
 
-import os
+import uuid
 from typing import Any
 
 from retune.training import loss
@@ -69,6 +69,6 @@ def _write(folder: JobFolder, side: str, numbers: Any) -> None:
     from safetensors.torch import save_file
 
     path = folder.tokens / f"{side}-reference.safetensors"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     save_file({"log_probs": numbers}, partial)
     partial.replace(path)

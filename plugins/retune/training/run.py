@@ -136,8 +136,6 @@ def _trainer(run: _Run, model: Any, abilities: probing.Abilities, stopwatch: pro
         found["train"] = batches.pack(found["train"], lengths, given.max_length * rows_each, run.job.seed)
     longest = max(sum(rows["train"].lengths[row] for row in example) for example in found["train"])
     recompute = devices.must_recompute(model, run.device, given, longest)
-    if recompute and given.tuning != "full":
-        model.enable_input_require_grads()
     arguments = learning.arguments(
         run.folder.checkpoints,
         given,

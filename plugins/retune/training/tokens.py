@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -214,7 +215,7 @@ def _write(path: Path, rows: TokenRows, inputs: str) -> None:
     from safetensors.torch import save_file
 
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     tensors = {"ids": rows.ids, "learned": rows.learned, "starts": rows.starts}
     save_file(tensors, partial, metadata={"inputs": inputs})
     partial.replace(path)

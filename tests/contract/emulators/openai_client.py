@@ -43,7 +43,7 @@ def create(client: OpenAI, **given: Any) -> FineTuningJob:
     return client.fine_tuning.jobs.create(**{"model": MODEL, "training_file": file, **given})
 
 
-def until(condition: Callable[[], Any], within_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], within_s: float = 60.0) -> Any:
     """Wait for something true and return it."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
@@ -52,7 +52,7 @@ def until(condition: Callable[[], Any], within_s: float = 20.0) -> Any:
     return found
 
 
-def ended(client: OpenAI, job: str, within_s: float = 20.0) -> FineTuningJob:
+def ended(client: OpenAI, job: str, within_s: float = 60.0) -> FineTuningJob:
     """Wait until a job has ended and return it."""
 
     def look() -> FineTuningJob | None:

@@ -77,6 +77,10 @@ def test_objects_are_listed_by_prefix_and_deleted(emulator: Running) -> None:
         "list/b",
         "list/c",
     ]
+    by_folder = client.list_blobs(BUCKET, prefix="list", delimiter="/")
+    assert ([blob.name for blob in by_folder], by_folder.prefixes) == ([], {"list/"})
+    top = client.list_blobs(BUCKET, prefix="list/", delimiter="/")
+    assert ([blob.name for blob in top], top.prefixes) == (["list/a", "list/b", "list/c"], set())
     bucket.blob("list/b").delete()
     assert [blob.name for blob in client.list_blobs(BUCKET, prefix="list/")] == ["list/a", "list/c"]
     with pytest.raises(NotFound):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from retune.backends.openai_files import GRADED
 from retune.backends.openai_money import cost_of, estimate, usual_epochs
 from retune.backends.openai_refusals import Service
 from retune.errors import DataError
-from retune.prices import load_prices
+from retune.prices import OWN_PRICES, load_prices
 from retune.settings import OpenAIAccount
 from retune.text.conversations import Message, conversation, make
 from tests.tuning import Bench, make_bench
@@ -69,20 +71,36 @@ def test_what_goes_by_the_hour_or_has_no_price_is_not_known(bench: Bench) -> Non
     hourly = estimated(bench, order_of(bench, "o4-mini-2025-04-16", "reinforcement"))
     assert hourly.usd is None and "$100 an hour" in hourly.basis
     unknown = estimated(bench, order_of(bench, "a-model", tokens=5, epochs=1))
-    assert unknown.usd is None and "price of sft on a-model is not known" in unknown.basis
+    assert unknown.usd is None and "price of sft on a-model at openai is not known" in unknown.basis
 
 
 def test_the_cost_is_of_the_billed_tokens_or_of_the_hours(bench: Bench) -> None:
     prices = load_prices(bench.settings)
     done: Any = SimpleNamespace(model=MODEL, trained_tokens=200_000, created_at=0, finished_at=1800)
-    assert cost_of(done, "sft", prices) == pytest.approx(1.0)
+    assert cost_of(done, "sft", OPENAI, prices) == pytest.approx(1.0)
     done.trained_tokens = None
-    assert cost_of(done, "sft", prices) is None
+    assert cost_of(done, "sft", OPENAI, prices) is None
     done.model = "o4-mini-2025-04-16"
-    assert cost_of(done, "reinforcement", prices) == pytest.approx(50.0)
+    assert cost_of(done, "reinforcement", OPENAI, prices) == pytest.approx(50.0)
     done.finished_at = None
-    assert cost_of(done, "reinforcement", prices) is None
-    assert cost_of(done, "dpo", prices) is None
+    assert cost_of(done, "reinforcement", OPENAI, prices) is None
+    assert cost_of(done, "dpo", OPENAI, prices) is None
+
+
+def test_another_services_price_is_not_openais(bench: Bench, tmp_path: Path) -> None:
+    other = Service(OpenAIAccount("https://ours.openai.azure.com/openai/v1", "sk-test"), "azure")
+    order = order_of(bench, tokens=1_000_000, epochs=2)
+    project = bench.settings.project
+    found = estimate(order, other, load_prices(bench.settings), bench.artifacts, project)
+    assert found.usd is None and "at ours.openai.azure.com is not known" in found.basis
+    settings = replace(bench.settings, project=tmp_path)
+    (tmp_path / OWN_PRICES).parent.mkdir()
+    (tmp_path / OWN_PRICES).write_text(
+        "version: 1\nbackends: {ours.openai.azure.com: {models: {gpt-4.1-mini:"
+        " {training: {sft: 4}, as_of: 2026-11-20, source: our contract}}}}\n"
+    )
+    found = estimate(order, other, load_prices(settings), bench.artifacts, project)
+    assert found.usd == pytest.approx(8.0)
 
 
 @given(st.integers(1, 10**6))

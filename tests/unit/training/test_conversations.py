@@ -41,3 +41,23 @@ def test_what_the_trainer_cannot_heed_is_refused_with_its_line(tmp_path: Path) -
         (3, "tool_calls"),
         (4, "tools"),
     ]
+
+
+def test_a_preference_has_both_answers(tmp_path: Path) -> None:
+    worse = {"content": "So what?", "role": "assistant"}
+    path = written(tmp_path, {"messages": [QUESTION, ANSWER], "rejected": [worse]})
+    assert read(path, "dpo") == [{"messages": [QUESTION, ANSWER], "rejected": [worse]}]
+
+
+def test_a_preference_without_a_worse_answer_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        {"messages": [QUESTION, ANSWER]},
+        {"messages": [QUESTION, ANSWER], "rejected": [QUESTION]},
+        {"messages": [QUESTION, ANSWER], "rejected": [ANSWER]},
+    )
+    with pytest.raises(BackendError) as caught:
+        read(path, "dpo")
+    assert [problem.line for problem in caught.value.problems] == [1, 2, 3]
+    assert "no rejected answer" in caught.value.problems[0].what
+    assert "the very answer" in caught.value.problems[2].what

@@ -43,6 +43,17 @@ def test_a_folder_without_a_job_says_so(folder: JobFolder) -> None:
         folder.read_job()
 
 
+def test_a_job_of_an_older_version_is_read_with_the_defaults(folder: JobFolder) -> None:
+    later = {"method", "warm_start", "processes"}
+    old = {name: value for name, value in asdict(JOB).items() if name not in later}
+    folder.job_file.write_text(json.dumps(old))
+    assert folder.read_job() == JOB
+    folder.done_file.write_text(
+        json.dumps({"status": "succeeded", "error": "", "metrics": {}, "seconds": 1.0})
+    )
+    assert folder.read_done() == Done("succeeded", seconds=1.0, kind="adapter")
+
+
 def test_a_job_of_another_version_says_what_it_does_not_know(folder: JobFolder) -> None:
     folder.job_file.write_text(json.dumps({**asdict(JOB), "quantum": True}))
     with pytest.raises(BackendError, match="quantum"):

@@ -175,19 +175,22 @@ class Objects:
     async def _list(self, call: Call) -> dict[str, Any]:
         given, bucket = call.request.query_params, call.path("bucket")
         self.bucket(bucket, call.now)
-        prefix, after = f"{bucket}/{given.get('prefix', '')}", given.get("pageToken", "")
-        names = sorted(
-            (entry.id, entry.body["fields"])
-            for entry in self._store.all("object")
-            if entry.id.startswith(prefix) and entry.id > after and entry.created_at <= call.now
-        )
+        prefix, after, delimiter = (given.get(name, "") for name in ("prefix", "pageToken", "delimiter"))
+        found: dict[str, dict[str, Any] | None] = {}
+        for entry in self._store.all("object"):
+            holder, _, name = entry.id.partition("/")
+            if holder == bucket and name.startswith(prefix) and entry.created_at <= call.now:
+                folder, cut, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+                # What has the delimiter behind the prefix is shown as a folder, once.
+                found[prefix + folder + cut if cut else name] = None if cut else entry.body["fields"]
+        names = sorted(name for name in found if name > after)
         most = min(int(given.get("maxResults", _MOST_LISTED)), _MOST_LISTED)
+        items = [fields for name in names[:most] if (fields := found[name]) is not None]
+        prefixes = [name for name in names[:most] if found[name] is None]
         answer: dict[str, Any] = {"kind": "storage#objects"}
-        if names:
-            answer["items"] = [fields for _, fields in names[:most]]
-        if len(names) > most:
-            answer["nextPageToken"] = names[most - 1][0]
-        return answer
+        answer |= {"items": items} if items else {}
+        answer |= {"prefixes": prefixes} if prefixes else {}
+        return answer | ({"nextPageToken": names[most - 1]} if len(names) > most else {})
 
     async def _get(self, call: Call) -> dict[str, Any] | Response:
         entry = self._entry(call)

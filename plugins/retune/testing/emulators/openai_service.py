@@ -1,5 +1,11 @@
 """The emulator of OpenAI's fine-tuning, put together.
 
+Source: OpenAI's description (https://github.com/openai/openai-openapi, 2.3.0), which its answers can be
+held against, and https://developers.openai.com/api/reference/resources/fine_tuning. Neither says what
+events tell of a pause, and there is no such status: here a paused job stays `running`, and its last event
+is `Fine-tuning job paused`. Not emulated: permissions of checkpoints (an admin's), stored completions,
+embeddings.
+
 Fault rules may name the refusals of `openai_errors.py`: `no_key`, `wrong_key`, `no_quota`, `rate_limit`
 and `not_eligible`.
 """

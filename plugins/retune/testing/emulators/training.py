@@ -120,7 +120,7 @@ class Trainings(Generic[J]):
             elif job.life.phase == Phase.RUNNING:
                 before = job.life.as_json()
                 came = self._follow(job, now)
-                busy = busy or not job.life.phase.ended
+                busy = busy or not (job.life.phase.ended or job.life.paused_at)
                 if came or job.life.as_json() != before:
                     changed.append((job, came))
         waiting = [job for job in every if job.life.phase == Phase.QUEUED]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -37,6 +38,7 @@ _FORMATS: dict[str | None, dict[str, Any]] = {
     "uint32": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
 }
 _SHOWN = 20
+_MOST_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class DiscoveryContract:
         self.schemas: Mapping[str, Any] = document["schemas"]
         self._methods = dict(_methods(document, f"/{document['servicePath']}"))
         self._validators: dict[str, Draft202012Validator] = {}
+        self._flawless: set[bytes] = set()
 
     def method(self, verb: str, template: str) -> Method | None:
         """Return a method, or None where the API has none like it.
@@ -93,16 +96,31 @@ class DiscoveryContract:
             return [f"{method} {template} is not in the contract"]
         if not found.answer:
             return [f"{found.name} answers with a body, and has none"]
-        return self.flaws(found.answer, answer)
+        rest, flaws = dict(answer), []
+        for name, items in self.schemas[found.answer].get("properties", {}).items():
+            kind = items.get("items", {}).get("$ref")
+            if kind and isinstance(answer.get(name), list):
+                # One by one: of a long list that is asked for again and again, little has changed.
+                rest[name] = []
+                for place, item in enumerate(answer[name]):
+                    flaws += [f"$.{name}[{place}]{flaw[1:]}" for flaw in self.flaws(kind, item)]
+        return self.flaws(found.answer, rest) + flaws
 
     def flaws(self, schema: str, body: Any) -> list[str]:
         """Return where JSON is not what a schema says, which is named as the document names it."""
+        digest = sha256(f"{schema} {json.dumps(body)}".encode()).digest()
+        if digest in self._flawless:
+            return []
         if schema not in self._validators:
             self._validators[schema] = Draft202012Validator(
                 {"$ref": f"#/$defs/{schema}", "$defs": self._reached(schema)}
             )
-        errors = self._validators[schema].iter_errors(body)
-        return [f"{error.json_path}: {error.message:.300}" for error in islice(errors, _SHOWN)]
+        errors = list(islice(self._validators[schema].iter_errors(body), _SHOWN))
+        if not errors:
+            if len(self._flawless) >= _MOST_REMEMBERED:
+                self._flawless.clear()
+            self._flawless.add(digest)
+        return [f"{error.json_path}: {error.message:.300}" for error in errors]
 
     def _reached(self, schema: str) -> dict[str, Any]:
         """Return a schema with all that it refers to, as JSON Schema."""

@@ -132,7 +132,7 @@ def _turns(row: dict[str, Any], kind: str, is_open: bool) -> tuple[list[Any], li
         turns.append(_as_content({"role": "assistant", "content": row["completion"]}))
     else:
         turns = _contents(row)
-    if turns[-1].get("role") not in ("model", "assistant"):
+    if not turns or turns[-1].get("role") not in ("model", "assistant"):
         raise _Bad("The last content must have the role 'model'.")
     return turns[:-1], turns[-1:]
 

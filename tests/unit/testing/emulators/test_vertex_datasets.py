@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retune.testing.emulators.lifecycle import Life
@@ -35,6 +35,9 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=3), st.sampled_from([SUPERVISED, PREFERENCE]), st.booleans())
+@example([{"messages": []}], SUPERVISED, True)
+@example([{"contents": [{"parts": 1}]}], SUPERVISED, False)
+@example([{"completions": [1, 2]}], PREFERENCE, False)
 def test_any_json_is_an_example_or_named(rows: list[Any], spec: str, is_open: bool) -> None:
     data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     found = examine(data, spec, is_open)
