@@ -17,8 +17,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tests.faults.airflow_house import (
 RESULTS = Path(__file__).parent / "results" / "airflow_recovery.json"
 LIST_LAG_S, LATE_S, SLOW_S, SETTLE_S = 1.0, 2.0, 2.0, 10.0
 CREATE = "POST /v1/fine_tuning/jobs"
-SHORT, LONG = ({"validating": 0.2, "queued": 0.2, "running": seconds} for seconds in (3.0, 12.0))
+NEVER_ENDS, ENDS = ({"validating": 0.2, "queued": 0.2, "running": seconds} for seconds in (1e6, 0.2))
 RECIPE = OpenAIRecipe(backend="openai", base_model="gpt-4.1-mini-2025-04-14", connection="openai_emulator")
 
 
@@ -41,28 +41,34 @@ RECIPE = OpenAIRecipe(backend="openai", base_model="gpt-4.1-mini-2025-04-14", co
 class Point:
     """Where a task is killed; see `tests/faults/crash_dags.py`."""
 
-    event: str
-    file: str
     function: str
+    after: bool = False
     whom: str = "task"
     resumed: bool = False
     on_word: bool = False
 
 
+_OPERATOR, _JOBS, _POSTING, _OPENAI = (
+    "retune.airflow.operators.fine_tune",
+    "retune.backends.jobs",
+    "retune.backends.posting",
+    "retune.backends.openai_jobs",
+)
 UNDER_WAY = "while the request is under way"
 POINTS = {
-    "before the intent is committed": Point("return", "/retune/state/jobs.py", "intend"),
-    "after the intent": Point("call", "/retune/backends/posting.py", "adopt"),
-    "after the upload": Point("call", "/retune/backends/openai_jobs.py", "request_of"),
-    "before the request": Point("return", "/retune/backends/posting.py", "posting"),
-    UNDER_WAY: Point("call", "/retune/backends/openai_refusals.py", "posted", on_word=True),
-    "after the answer": Point("call", "/retune/backends/posting.py", "_store"),
-    "after the handle is stored": Point("call", "/retune/backends/jobs.py", "look"),
-    "worker and task": Point("call", "/retune/backends/posting.py", "_store", whom="both"),
-    "worker alone": Point("call", "/retune/backends/openai_refusals.py", "posted", whom="supervisor"),
-    "before the model is stored": Point("call", "/retune/backends/jobs.py", "_close", resumed=True),
-    "after the model is stored": Point("return", "/retune/backends/jobs.py", "settle", resumed=True),
+    "before the intent is committed": Point("retune.state.jobs:intend", after=True),
+    "after the intent": Point(f"{_POSTING}:adopt"),
+    "after the upload": Point(f"{_OPENAI}:request_of"),
+    "before the request": Point(f"{_OPENAI}:posted"),
+    UNDER_WAY: Point(f"{_OPENAI}:posted", on_word=True),
+    "after the answer": Point(f"{_POSTING}:_store"),
+    "after the handle is stored": Point(f"{_OPERATOR}:look"),
+    "worker and task": Point(f"{_POSTING}:_store", whom="both"),
+    "worker alone": Point(f"{_OPENAI}:posted", whom="supervisor"),
+    "before the model is stored": Point(f"{_JOBS}:_close", resumed=True),
+    "after the model is stored": Point(f"{_OPERATOR}:settle", after=True, resumed=True),
 }
+RESUMED = [name for name, point in POINTS.items() if point.resumed]
 TRIGGERER, STOPPED, SCHEDULER = "triggerer killed", "triggerer restarted", "scheduler killed"
 CANCELLED, KEPT = "cleared, spec says cancel", "cleared, spec says keep"
 SCENARIOS = (*POINTS, TRIGGERER, STOPPED, SCHEDULER, CANCELLED, KEPT)
@@ -81,8 +87,8 @@ class Outcome:
     killed: bool
     to_next_try_s: float | None
     """From the kill to the start of the next try; None where the same try went on."""
-    to_end_s: float
-    """From the kill to the end of the run: with what was left of the training."""
+    to_recovery_s: float | None
+    """From the kill until the job is waited for again, or the run has ended where its job had."""
 
 
 def dag_of(name: str) -> str:
@@ -92,47 +98,72 @@ def dag_of(name: str) -> str:
 
 @dataclass
 class Drill:
-    """An Airflow before an emulator, and when what was killed."""
+    """An Airflow before an emulator, and what was killed and came back when, in seconds since 1970."""
 
     house: AirflowHouse
     emulator: Running
-    struck: dict[str, float]
-    """Scenario -> seconds since 1970."""
+    tell: Callable[[str], None]
+    struck: dict[str, float] = field(default_factory=dict)
+    back: dict[str, float] = field(default_factory=dict)
 
-    def crash(self, name: str) -> None:
-        """Start a scenario's run, whose task dies at its point."""
-        file = self.house.dags / "crashes" / f"{dag_of(name)}.json"
-        file.write_text(json.dumps(asdict(POINTS[name])))
-        self.house.api.trigger(dag_of(name))
-
-    def killed_at(self, name: str) -> float | None:
-        """Return when a scenario's task was killed; None before."""
-        file = self.house.dags / "crashes" / f"{dag_of(name)}.killed"
-        return float(file.read_text() or 0) or None if file.exists() else None
+    def begin(self, *names: str) -> None:
+        """Start scenarios' runs; tasks with a crash point die there."""
+        for name in names:
+            if name in POINTS:
+                file = self.house.dags / "crashes" / f"{dag_of(name)}.json"
+                file.write_text(json.dumps(asdict(POINTS[name])))
+            self.house.api.trigger(dag_of(name))
 
     def strike(self, name: str, act: Callable[[], None]) -> None:
         """Note the time and act."""
         self.struck[name] = time.time()
         act()
 
+    def see_struck(self, name: str) -> bool:
+        """Say whether a scenario's task was killed at its point, and note when."""
+        file = self.house.dags / "crashes" / f"{dag_of(name)}.killed"
+        if name not in self.struck and file.exists():
+            self.struck[name] = float(file.read_text())
+        return name in self.struck
+
+    def wait_for(self, names: Iterable[str], what: str, back: Callable[[str], bool]) -> None:
+        """Wait until all have come back, noting when each does."""
+        open_ = set(names)
+
+        def all_back() -> bool:
+            for name in sorted(open_):
+                if back(name):
+                    self.back[name] = time.time()
+                    open_.discard(name)
+            return not open_
+
+        self.house.until(what, all_back)
+        self.tell(what)
+
+    def waits_again(self, name: str) -> bool:
+        """Say whether a scenario's task was killed and its job is waited for again."""
+        return self.see_struck(name) and self.house.waits(dag_of(name))
+
+    def ended(self, name: str) -> bool:
+        """Say whether a scenario's run has ended."""
+        return self.house.run(dag_of(name))["state"] in ("success", "failed")
+
     def outcome(self, name: str) -> Outcome:
-        """Wait for a scenario's run to end, and say what came of it."""
-        run = self.house.ended(dag_of(name))
+        """Say what came of a scenario whose run has ended."""
         tries = self.house.tries(dag_of(name))
         keys = self.house.keys(SCENARIOS.index(name))
         jobs = [job for job in self.emulator.jobs() if job["labels"]["retune_key"] in keys]
-        killed = self.killed_at(name) if name in POINTS else self.struck.get(name)
-        later = [one.started_at for one in tries if one.started_at and one.started_at > (killed or 0)]
-        ended = self.house.ended_at(run)
+        struck = self.struck.get(name)
+        later = [one.started_at for one in tries[1:] if one.started_at]
         return Outcome(
-            state=run["state"],
+            state=self.house.run(dag_of(name))["state"],
             tries=len(tries),
             created=len(jobs),
             survivors=sum(job["survives"] for job in jobs),
             bills=sum(job["billed"] is not None for job in jobs),
-            killed=killed is not None,
-            to_next_try_s=round(later[0] - killed, 1) if killed and later and len(tries) > 1 else None,
-            to_end_s=round(ended - (killed or ended), 1),
+            killed=struck is not None,
+            to_next_try_s=round(later[0] - struck, 1) if struck and later else None,
+            to_recovery_s=round(self.back[name] - struck, 1) if struck and name in self.back else None,
         )
 
 
@@ -143,24 +174,30 @@ def run_all(folder: Path, tell: Callable[[str], None] = lambda _: None) -> dict[
         folder: An empty one.
         tell: Takes progress lines.
     """
-    with running("openai", folder / "emulator", phase_s=SHORT, list_lag_s=LIST_LAG_S) as emulator:
+    with running("openai", folder / "emulator", phase_s=NEVER_ENDS, list_lag_s=LIST_LAG_S) as emulator:
         connection = {"conn_type": "openai", "host": f"{emulator.url}/v1", "password": "sk-crash-drill"}
-        house = AirflowHouse(folder, {"AIRFLOW_CONN_OPENAI_EMULATOR": json.dumps(connection)}, SETTLE_S)
-        specs = {name: house.freeze("keep" if name == KEPT else "cancel") for name in SCENARIOS}
-        orders = [house.order(dag_of(name), seed, specs[name], RECIPE) for seed, name in enumerate(SCENARIOS)]
-        drill = Drill(house, emulator, {})
+        variables = {
+            "AIRFLOW_CONN_OPENAI_EMULATOR": json.dumps(connection),
+            # Nothing listens where MLflow would be, and no task is to wait for it.
+            "RETUNE_MLFLOW_URI": "http://127.0.0.1:1",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        }
+        house = AirflowHouse(folder, variables, SETTLE_S)
+        drill = Drill(house, emulator, tell)
         try:
-            house.start(orders)
+            house.start(
+                [
+                    house.order(
+                        dag_of(name), seed, house.freeze("keep" if name == KEPT else "cancel"), RECIPE
+                    )
+                    for seed, name in enumerate(SCENARIOS)
+                ]
+            )
             tell("Airflow is up")
             _kill_tasks(drill)
-            found = {name: drill.outcome(name) for name in POINTS}
-            tell("tasks and workers were killed")
-            emulator.set_options(phase_s=LONG)
-            _clear_and_kill_triggerer(drill)
-            found |= {name: drill.outcome(name) for name in (TRIGGERER, CANCELLED, KEPT)}
-            tell("tasks were cleared, and the triggerer was killed")
-            _kill_scheduler(drill)
-            found |= {name: drill.outcome(name) for name in (SCHEDULER, STOPPED)}
+            _clear_tasks(drill)
+            _kill_parts(drill)
+            found = {name: drill.outcome(name) for name in SCENARIOS}
         finally:
             house.stop()
         if problems := emulator.problems():
@@ -172,44 +209,54 @@ def _kill_tasks(drill: Drill) -> None:
     """Kill tasks and workers at their points, where some of the other requests commit late."""
     house, emulator = drill.house, drill.emulator
     emulator.set_faults([{"on": CREATE, "do": "slow", "after_s": SLOW_S}])
-    drill.crash(UNDER_WAY)
+    drill.begin(UNDER_WAY)
     house.until("the request", lambda: emulator.counts().get(CREATE))
     (house.dags / "crashes" / f"{dag_of(UNDER_WAY)}.go").touch()
-    house.until("the kill during the request", lambda: drill.killed_at(UNDER_WAY))
+    house.until("the kill during the request", lambda: drill.see_struck(UNDER_WAY))
     late = {"on": CREATE, "do": "late_commit", "after_s": LATE_S, "skip": 1, "times": 4}
     emulator.set_faults([late])
-    for name in POINTS:
-        if name != UNDER_WAY:
-            drill.crash(name)
+    drill.begin(*(name for name in POINTS if name != UNDER_WAY))
+    drill.wait_for(
+        set(POINTS) - set(RESUMED), "tasks and workers were killed, and are back", drill.waits_again
+    )
+    house.until("the tasks' triggers", lambda: all(house.waits(dag_of(name)) for name in RESUMED))
+    emulator.set_options(phase_s=ENDS)
+    drill.wait_for(RESUMED, "tasks were killed that had waited, and are done", drill.ended)
+    house.until("the ends", lambda: all(drill.ended(name) for name in POINTS))
+    emulator.set_options(phase_s=NEVER_ENDS)
 
 
-def _clear_and_kill_triggerer(drill: Drill) -> None:
-    """Clear two waiting tasks, and kill the triggerer of a third one."""
-    names = (TRIGGERER, CANCELLED, KEPT)
-    for name in names:
-        drill.house.api.trigger(dag_of(name))
-    for name in names:
-        drill.house.waits(dag_of(name))
-    for name in (CANCELLED, KEPT):
-        drill.strike(name, lambda name=name: drill.house.clear(dag_of(name)))  # type: ignore[misc]
-    for name in (CANCELLED, KEPT):
-        # The triggerer acts upon a clear, so it has to live until then.
-        drill.house.until(f"a new try of {name}", lambda name=name: len(drill.house.tries(dag_of(name))) > 1)  # type: ignore[misc]
-    drill.strike(TRIGGERER, lambda: drill.house.end_part("triggerer", signal.SIGKILL))
-    drill.house.start_part("triggerer")
-
-
-def _kill_scheduler(drill: Drill) -> None:
-    """Kill the scheduler of a waiting task; then stop the triggerer in the ordinary way."""
+def _clear_tasks(drill: Drill) -> None:
+    """Clear two waiting tasks, and let the others start meanwhile."""
     house = drill.house
-    for name in (SCHEDULER, STOPPED):
-        house.api.trigger(dag_of(name))
-    for name in (SCHEDULER, STOPPED):
-        house.waits(dag_of(name))
+    drill.begin(CANCELLED, KEPT, TRIGGERER, STOPPED, SCHEDULER)
+    house.until("triggers", lambda: all(house.waits(dag_of(name)) for name in SCENARIOS[len(POINTS) :]))
+    for name in (CANCELLED, KEPT):
+        drill.strike(name, lambda name=name: house.clear(dag_of(name)))  # type: ignore[misc]
+    drill.wait_for(
+        (CANCELLED, KEPT),
+        "tasks were cleared, and wait again",
+        lambda name: len(house.tries(dag_of(name))) > 1 and house.waits(dag_of(name)),
+    )
+
+
+def _kill_parts(drill: Drill) -> None:
+    """Stop the triggerer in the ordinary way, kill the next one, then the scheduler; all jobs go on."""
+    house = drill.house
+    for name, by in ((STOPPED, signal.SIGTERM), (TRIGGERER, signal.SIGKILL)):
+        before = house.triggerer(dag_of(name))
+        drill.strike(name, lambda by=by: house.end_part("triggerer", by))  # type: ignore[misc]
+        house.start_part("triggerer")
+        drill.wait_for(
+            [name],
+            f"{name}, and back",
+            lambda name=name, before=before: house.triggerer(dag_of(name)) not in (None, before),  # type: ignore[misc]
+        )
     drill.strike(SCHEDULER, lambda: house.end_part("scheduler", signal.SIGKILL))
+    drill.emulator.set_options(phase_s=ENDS)
     house.start_part("scheduler")
-    drill.strike(STOPPED, lambda: house.end_part("triggerer", signal.SIGTERM))
-    house.start_part("triggerer")
+    drill.wait_for([SCHEDULER], "scheduler killed, and the run is done", drill.ended)
+    house.until("the ends", lambda: all(drill.ended(name) for name in SCENARIOS))
 
 
 def passed(name: str, outcome: Outcome) -> bool:
@@ -241,16 +288,14 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         found = run_all(
-            Path(folder), lambda line: print(f"{time.monotonic() - began:4.0f} s {line}", flush=True)
+            Path(folder), lambda line: print(f"{time.monotonic() - began:4.0f} s", line, flush=True)
         )
     for name, outcome in found.items():
-        again = (
-            "the same try" if outcome.to_next_try_s is None else f"next try after {outcome.to_next_try_s} s"
-        )
+        tried = "" if outcome.to_next_try_s is None else f"next try after {outcome.to_next_try_s} s, "
         print(
-            f"{'ok  ' if passed(name, outcome) else 'FAIL'} must: {name}: {outcome.created} made,"
-            f" {outcome.survivors} survives, {outcome.bills} billed; {again},"
-            f" run {outcome.state} after {outcome.to_end_s} s"
+            f"{'ok  ' if passed(name, outcome) else 'FAIL'} must: {name}: jobs made {outcome.created},"
+            f" surviving {outcome.survivors}, billed {outcome.bills}; run {outcome.state}; {tried}"
+            f"back after {outcome.to_recovery_s} s"
         )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report(found), indent=2) + "\n")

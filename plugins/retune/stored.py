@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retune.artifacts import GRACE, Artifacts, is_old
 
-_SCRATCH = ("prepare-*", "forget-*", ".source-*")
+_SCRATCH = ("prepare-*", "forget-*", "ssh-*", ".source-*")
 """What is written directly below a home for as long as a process needs it, and stays if that is killed."""
 
 

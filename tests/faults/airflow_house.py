@@ -235,19 +235,16 @@ class AirflowHouse:
         run: dict[str, Any] = self.until(f"the end of {dag}", found)
         return run
 
-    def ended_at(self, run: Mapping[str, Any]) -> float:
-        """Return when an ended run ended, in seconds since 1970."""
-        return seconds_of(run["end_date"]) or 0.0
+    def waits(self, dag: str) -> bool:
+        """Say whether the task of the DAG's newest run is deferred, with a triggerer for it."""
+        return self.triggerer(dag) is not None
 
-    def waits(self, dag: str) -> None:
-        """Wait until the task of the DAG's newest run is deferred and its trigger runs."""
-
-        def found() -> bool:
-            run = self.run(dag)["dag_run_id"]
-            task = self.api.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{TASK}")
-            return task["state"] == "deferred" and task["triggerer_job"] is not None
-
-        self.until(f"{dag}'s trigger", found)
+    def triggerer(self, dag: str) -> int | None:
+        """Return which triggerer the task of the DAG's newest run waits in; None: in none."""
+        run = self.run(dag)["dag_run_id"]
+        task = self.api.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{TASK}")
+        job = task["triggerer_job"]
+        return int(job["id"]) if task["state"] == "deferred" and job else None
 
     def clear(self, dag: str) -> None:
         """Clear the task of the DAG's newest run, as the button on Airflow's page does."""

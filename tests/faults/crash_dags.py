@@ -1,4 +1,4 @@
-"""A DAG file of nothing but fine-tuning tasks, which can be killed at a line of Retune's code.
+"""A DAG file of nothing but fine-tuning tasks, which can be killed at a point of Retune's code.
 
 It is copied into a DAG folder, beside `orders.json`: a list of {name, pipeline, spec, dataset, recipe} and,
 where wanted, `retries`, `timeout_s` and `environment`. Each becomes a DAG of one task, FineTune as it is
@@ -7,60 +7,60 @@ shipped. Where `crashes/<DAG>.json` lies beside it, that task is killed once, as
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from datetime import timedelta
+from functools import wraps
+from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from airflow.sdk import DAG
 
 from retune.airflow.operators.fine_tune import FineTune
+from retune.artifacts import write_atomically
 
 HERE = Path(__file__).parent
 ORDERS, CRASHES = HERE / "orders.json", HERE / "crashes"
 
 
 class Crash:
-    """Kills as a file says: {file, function, event, whom, resumed, on_word}.
+    """Kills as a file says: {function, after, whom, resumed, on_word}.
 
-    `event` is `call` or `return`, of the first `function` of a source file whose path ends with `file`. There
-    `whom` is killed: the `task`'s process, its `supervisor` (the executor's worker), or `both`. With
-    `resumed` only a task counts that has waited in the triggerer. With `on_word` the task goes on until
+    `function` is `module:name`, as its caller looks it up; the kill comes before it runs or, with `after`,
+    when it returns. `whom` is the `task`'s process, its `supervisor` (the executor's worker), or `both`.
+    With `resumed` only a task counts that has waited in the triggerer. With `on_word` the task goes on until
     `<DAG>.go` is there.
     """
 
     def __init__(self, armed: Path) -> None:
         self._armed = armed
         self._point = json.loads(armed.read_bytes())
-        self._waiting = self._point["resumed"]
 
-    def enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """Take the call of a function; see sys.settrace."""
-        code = frame.f_code
-        if self._waiting:
-            self._waiting = code.co_name != "waited"
-        if self._waiting or code.co_name != self._point["function"]:
-            return None
-        if not code.co_filename.endswith(self._point["file"]):
-            return None
-        if self._point["event"] == "return":
-            return self._leave
-        self._strike()
-        return None
+    def arm(self) -> None:
+        """Put the kill around the function."""
+        module, _, name = self._point["function"].partition(":")
+        place = import_module(module)
+        function = getattr(place, name)
 
-    def _leave(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "return":
-            self._strike()
-        return self._leave
+        @wraps(function)
+        def deadly(*args: Any, **kwargs: Any) -> Any:
+            if not self._point["after"]:
+                self._strike()
+            found = function(*args, **kwargs)
+            if self._point["after"]:
+                self._strike()
+            return found
+
+        setattr(place, name, deadly)
 
     def _strike(self) -> None:
-        sys.settrace(None)
+        if not self._armed.exists() or (self._point["resumed"] and not _is_called_by("waited")):
+            return
         # Only once: the file is gone before anybody dies.
         self._armed.rename(self._armed.with_suffix(".struck"))
         if self._point["on_word"]:
@@ -74,11 +74,18 @@ class Crash:
         self._kill()
 
     def _kill(self) -> None:
-        self._armed.with_suffix(".killed").write_text(str(time.time()))
+        write_atomically(self._armed.with_suffix(".killed"), str(time.time()).encode())
         if self._point["whom"] != "task":
             os.kill(os.getppid(), signal.SIGKILL)
         if self._point["whom"] != "supervisor":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_called_by(name: str) -> bool:
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _prepare(order: dict[str, Any]) -> Any:
@@ -86,7 +93,7 @@ def _prepare(order: dict[str, Any]) -> Any:
         os.environ.update(order.get("environment", {}))
         armed = CRASHES / f"{order['name']}.json"
         if armed.exists():
-            sys.settrace(Crash(armed).enter)
+            Crash(armed).arm()
 
     return prepare
 

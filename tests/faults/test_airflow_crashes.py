@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.airflow_recovery import CANCELLED, POINTS, SCENARIOS, Outcome, run_all

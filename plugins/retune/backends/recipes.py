@@ -16,6 +16,7 @@ from retune.settings import Settings
 from retune.spec import LocalRecipe, PipelineSpec, RecipeSpec
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TRL_ELSEWHERE = "1"
 _ASK_TRL = "import importlib.metadata as m; print(m.version('trl'))"
 
 
@@ -60,7 +61,9 @@ def _resolve(
     base_digest, template, trainer = f"{recipe.backend}:{recipe.base_model}", "", recipe.backend
     if local:
         base_digest, template = _base(recipe.base_model, settings)
-        trainer = f"trl {trainer_version(settings.trainer_python).split('.')[0]}"
+        # Elsewhere it is the box or the image that must have this version.
+        here = recipe.backend == "local"
+        trainer = f"trl {trainer_version(settings.trainer_python).split('.')[0] if here else _TRL_ELSEWHERE}"
     hyperparameters = recipe.hyperparameters
     if hyperparameters.get("warm_start") == "champion":
         fits = champion and champion.kind == "adapter" and champion.base_model == recipe.base_model

@@ -101,7 +101,7 @@ def put_rows(order: Order, client: VertexClient, artifacts: Artifacts) -> dict[s
 
 
 def _storage(client: VertexClient) -> Any:
-    from google.cloud import storage  # type: ignore[import-untyped]
+    from google.cloud import storage
 
     account = client.account
     options = {"api_endpoint": account.endpoint} if account.endpoint else None
@@ -125,7 +125,7 @@ def _put(bucket: Any, data: bytes, client: VertexClient) -> str:
 
 
 def _look(bucket: Any, name: str, where: Where) -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+    from google.cloud.storage.retry import DEFAULT_RETRY
 
     with _translating(f"gs://{bucket.name}/{name} cannot be read", where):
         return bucket.get_blob(name, timeout=READ_S, retry=DEFAULT_RETRY.with_timeout(READ_S))
@@ -134,7 +134,7 @@ def _look(bucket: Any, name: str, where: Where) -> Any:
 def _upload(bucket: Any, name: str, data: bytes, generation: int, where: Where) -> None:
     """Upload where the object still has the generation that was seen (0: is not there)."""
     from google.api_core.exceptions import PreconditionFailed
-    from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
+    from google.cloud.storage.exceptions import DataCorruption
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     with _translating(f"gs://{bucket.name}/{name} cannot be written", where):

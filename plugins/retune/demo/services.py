@@ -102,7 +102,7 @@ class Services:
         }
 
     def _make_bucket(self, key: dict[str, str]) -> None:
-        from google.cloud import storage  # type: ignore[import-untyped]
+        from google.cloud import storage
         from google.oauth2.service_account import Credentials
 
         scopes = ["https://www.googleapis.com/auth/cloud-platform"]

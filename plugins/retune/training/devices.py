@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from retune.errors import BackendError
 from retune.training.hyperparameters import Hyperparameters
 
 _ACTIVATIONS_MAY_TAKE = 0.2
@@ -38,10 +39,17 @@ def find(processes: int) -> Device:
 
     Args:
         processes: How many the job asks for; the environment overrules it.
+
+    Raises:
+        BackendError: There is no such number of processes, or not a GPU for each.
     """
     import torch
 
     cuda = torch.cuda.is_available()
+    most = torch.cuda.device_count() if cuda else (os.cpu_count() or 1)
+    if "WORLD_SIZE" not in os.environ and not 1 <= processes <= most:
+        what = f"processes is {processes}, and this machine has {most} {'GPUs' if cuda else 'cores'}"
+        raise BackendError(what, f"give 1 to {most}")
     if not cuda:
         # On a busy machine one thread beats two.
         torch.set_num_threads(int(os.environ.get("RETUNE_TRAINER_THREADS", "1")))

@@ -104,9 +104,10 @@ def frozen_head() -> Any:
 
 
 def counts(batch: dict[str, Any]) -> Any:
-    """Return what a batch's sums are divided by: its learned tokens; for DPO its pairs, and the better
-    answers' tokens.
-    """  # noqa: D205
+    """Return what a batch's sums are divided by.
+
+    It is the learned tokens; for DPO the pairs, and the better answers' tokens.
+    """
     import torch
 
     if "reference" not in batch:
