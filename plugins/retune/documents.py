@@ -37,7 +37,11 @@ def read_document(path: Path, shape: type[Shape]) -> Shape:
     try:
         document = shape.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(item, lines, str(path)) for item in error.errors()]
+        found = error.errors()
+        # A list whose only item is bad is also said to be too short.
+        below = {place[:end] for item in found for place in [item["loc"]] for end in range(len(place))}
+        kept = [item for item in found if item["type"] != "too_short" or item["loc"] not in below]
+        problems += [_problem(item, lines, str(path)) for item in kept]
     if problems or document is None:
         raise SpecError(sorted(problems, key=lambda problem: problem.line or 0))
     return document

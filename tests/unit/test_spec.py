@@ -228,6 +228,19 @@ def test_a_bad_grid_is_refused(grid: dict[str, Any], what: str, tmp_path: Path) 
     assert what in problem.what and problem.line and problem.line >= 9
 
 
+def test_the_only_recipe_that_is_bad_is_said_once(tmp_path: Path) -> None:
+    (problem,) = problems_of(
+        tmp_path, with_recipe(base_model="m", epohs=3).replace("  - {base_model: a}\n", "")
+    )
+    assert problem.what.startswith("unknown key 'recipes.")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "2026-11-26"])
+def test_what_json_cannot_hold_is_refused(tmp_path: Path, value: str) -> None:
+    recipe = f"  - {{backend: acme, base_model: m, options: {{deep: [{value}]}}}}\n"
+    assert problems_of(tmp_path, GOOD.replace("  - {base_model: some/model}\n", recipe))
+
+
 def test_grids_of_one_run_are_counted_together(tmp_path: Path) -> None:
     recipes = yaml.safe_dump([{"base_model": "m", "grid": {"epochs": list(range(1, 17))}}] * 3)
     (problem,) = problems_of(tmp_path, GOOD.replace("  - {base_model: some/model}\n", recipes))
@@ -284,7 +297,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     rate = "learning_rate" if KINDS.get(backend) is LocalRecipe else "learning_rate_multiplier"
     recipe |= {"epochs": draw(epochs), rate: draw(st.floats(1e-9, 0.99))}
     if draw(st.booleans()):
-        recipe["grid"] = {"epochs": draw(st.lists(epochs, min_size=1, max_size=3))}
+        recipe["grid"] = {"epochs": draw(st.lists(epochs, min_size=1, max_size=3, unique=True))}
     return recipe
 
 

@@ -18,6 +18,7 @@ from retune.records import Curve, Dataset, Job, JobStatus, Model, Recipe
 from retune.spec.budget import Budget
 from retune.state import jobs, retrains, spending
 from retune.state.database import Database
+from retune.stats.training_curves import headline
 from retune.tracking import TrackedRun, Tracking
 
 _CANCELLED = View(JobStatus.CANCELLED, "cancelled")
@@ -145,7 +146,7 @@ def settle(underway: Underway, view: View, site: Site) -> Model:
         raise BackendError(
             f"{order.recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}"
         )
-    site.report(f"{order.recipe.title}: {model.digest} in {model.seconds:.0f} s")
+    site.report(f"{order.recipe.title}: {model.digest} in {model.seconds:.0f} s; {headline(model.curves)}")
     return model
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retune.backends import job_folders, remote_folders
+from retune.backends import hours, job_folders
 from retune.backends.base import (
     Curves,
     Estimate,
@@ -72,7 +72,7 @@ class KubernetesBackend:
 
     def estimate(self, order: Order) -> Estimate:
         """Say what the cluster's time costs."""
-        return remote_folders.estimate(self._settings, self.name, self._place)
+        return hours.estimate(self._settings, self.name, self._place)
 
     def submit(self, order: Order, posting: Callable[[], None]) -> Job:
         """Store a base model that is a folder, and create the Job; one of its name is adopted.
@@ -159,7 +159,7 @@ class KubernetesBackend:
             model["kind"],
             model["digest"],
             model["uri"],
-            remote_folders.cost(self._settings, self.name, self._place, told["done"]["seconds"]),
+            hours.cost(self._settings, self.name, self._place, told["done"]["seconds"]),
         )
 
     def _handle(self, order: Order) -> Job:

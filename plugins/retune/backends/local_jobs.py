@@ -6,9 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from retune.backends import job_folders
+from retune.backends import hours, job_folders
 from retune.backends.base import (
     Curves,
     Estimate,
@@ -57,7 +58,7 @@ class LocalBackend:
 
     def estimate(self, order: Order) -> Estimate:
         """Say what this host's time costs."""
-        return Estimate(0.0, "on the worker itself")
+        return hours.estimate(self._settings, self.name, self._place)
 
     def submit(self, order: Order, posting: Callable[[], None]) -> Job:
         """Write the job directory and start the trainer, which resumes where one was killed."""
@@ -111,7 +112,10 @@ class LocalBackend:
 
     def fetch(self, job: Job) -> Trained:
         """Store the model's files as an artifact."""
-        return job_folders.fetch(self._folder_of(job), self._installation)
+        folder = self._folder_of(job)
+        done = folder.read_done()
+        cost = hours.cost(self._settings, self.name, self._place, done.seconds if done else 0.0)
+        return replace(job_folders.fetch(folder, self._installation), cost_usd=cost)
 
     def _folder(self, key: str) -> JobFolder:
         return JobFolder(self._settings.jobs / key)

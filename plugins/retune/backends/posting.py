@@ -85,19 +85,16 @@ def place_order(
                 "see the provider's status page, then clear the task",
             )
         try:
-            job = _post(order, row, backend, db, clock, report)
+            return _store(order, _post(order, row, backend, db, clock, report), backend, db)
         except ConflictError:
             continue
         except InDoubtError as error:
             report(f"{title}: {error}; looking whether the job is there")
             posts, told = posts + 1, True
-            continue
         except TransientError as error:
             pause = busy.failed(error, time.monotonic())
             report(f"{title}: {error}; trying again in {pause:.0f} s")
             time.sleep(pause)
-            continue
-        return _store(order, job, backend, db)
 
 
 def adopt(

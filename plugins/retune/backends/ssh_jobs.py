@@ -13,7 +13,7 @@ from shlex import quote
 from typing import Any
 
 from retune.artifacts import digest_of_tree, manifest_of
-from retune.backends import job_folders, remote_folders
+from retune.backends import hours, job_folders, remote_folders
 from retune.backends.base import (
     Curves,
     Estimate,
@@ -62,7 +62,7 @@ class SSHBackend:
 
     def estimate(self, order: Order) -> Estimate:
         """Say what the host's time costs."""
-        return remote_folders.estimate(self._settings, self.name, self._place)
+        return hours.estimate(self._settings, self.name, self._place)
 
     def submit(self, order: Order, posting: Callable[[], None]) -> Job:
         """Copy the job directory unless it is there, and start the trainer unless one has the job.
@@ -136,7 +136,7 @@ class SSHBackend:
             if found != expected:
                 raise TransientError(f"the model of {job.url} did not arrive as it is there")
             trained = job_folders.fetch(here, self._installation)
-        return replace(trained, cost_usd=remote_folders.cost(self._settings, self.name, self._place, seconds))
+        return replace(trained, cost_usd=hours.cost(self._settings, self.name, self._place, seconds))
 
     @cached_property
     def _root(self) -> str:

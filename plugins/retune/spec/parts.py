@@ -22,7 +22,12 @@ def seconds(duration: Duration) -> float:
 class Part(BaseModel):
     """Base of the spec's sections: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # JSON, as which a spec is frozen, has neither
+    )
 
 
 def readable_cron(value: str) -> str:

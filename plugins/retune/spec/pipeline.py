@@ -143,14 +143,14 @@ class PipelineSpec(Part):
     @field_validator("recipes")
     @classmethod
     def _fit_together(cls, value: tuple[RecipeSpec, ...]) -> tuple[RecipeSpec, ...]:
-        local = [recipe for recipe in value if isinstance(recipe, LocalRecipe)]
+        every = [one for recipe in value for one in recipe.expanded()]
+        local = [recipe for recipe in every if isinstance(recipe, LocalRecipe)]
         if len({recipe.base_model for recipe in local}) > 1:
             raise ValueError("several local base models, but one endpoint serves adapters of one base model")
         if len({recipe.queue for recipe in local}) > 1:
             raise ValueError("several queues, but one task trains all local recipes")
-        count = sum(len(recipe.expanded()) for recipe in value)
-        if count > MAX_RECIPES:
-            raise ValueError(f"stand for {count} recipes, at most {MAX_RECIPES} are tried in a run")
+        if len(every) > MAX_RECIPES:
+            raise ValueError(f"stand for {len(every)} recipes, at most {MAX_RECIPES} are tried in a run")
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, field_validator, model_validator
 
 from retune.spec.parts import Part
 
@@ -29,16 +29,18 @@ class Recipe(Part):
     in_place: ClassVar[tuple[str, ...]] = ("connection",)
 
     base_model: str = Field(min_length=1)
-    grid: dict[str, tuple[Any, ...]] = {}
+    grid: dict[str, tuple[JsonValue, ...]] = {}
     """Key of the recipe -> values: a recipe for every combination, at most 16."""
 
     @field_validator("grid")
     @classmethod
-    def _not_too_many(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    def _not_too_many(cls, value: dict[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
         count = 1
         for key, values in value.items():
             if key not in cls.model_fields or key in ("grid", "backend", *cls.in_place):
                 raise ValueError(f"{key!r} is no key to try several values of")
+            if any(values.count(one) > 1 for one in values):
+                raise ValueError(f"{key!r} has a value twice")
             count *= len(values)
         if count > MAX_GRID or (value and not count):
             raise ValueError(f"stands for {count} recipes; 1 to {MAX_GRID} are allowed")
@@ -176,7 +178,7 @@ class OpenAIRecipe(Recipe):
     learning_rate_multiplier: float | None = Field(default=None, gt=0)
     beta: float | None = Field(default=None, gt=0, le=2)
     """dpo: how far the model may leave the one it starts from."""
-    grader: dict[str, Any] = {}
+    grader: dict[str, JsonValue] = {}
     """reinforcement: OpenAI's grader, passed on as it is."""
     reasoning_effort: Literal["", "low", "medium", "high"] = ""
     """reinforcement: of the model that is trained."""
@@ -230,7 +232,7 @@ class OtherRecipe(Recipe):
     backend: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     """The entry point's name."""
     method: str = "sft"
-    options: dict[str, Any] = {}
+    options: dict[str, JsonValue] = {}
     """What that backend takes; part of the recipe's identity."""
     connection: str = ""
     """Airflow connection that the backend uses."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from retune.errors import EndpointError, SetupError
 from retune.evaluation.contenders import able, contender_of, finalists, respondent_for
+from retune.evaluation.gate import decide
+from retune.evaluation.report import page
 from retune.records import Contender, Model
 from retune.settings import EndpointAddress, EnvironmentConnections, GoogleAccount, OpenAIAccount
-from tests.unit.evaluation.builders import SPEC, model
+from tests.unit.evaluation.builders import SPEC, dataset, model, outcomes, report
 
 KEY = "sk-canary-61ab0f93d2"
 OPENAI = {"connection": "openai_eu"}
@@ -138,3 +141,14 @@ def test_models_that_nobody_serves_do_not_compete() -> None:
         able([weights, files], SPEC, said.append)
     with pytest.raises(EndpointError, match="no recipe made a model"):
         able([], SPEC, said.append)
+
+
+def test_the_page_says_who_hosts_a_contender(tmp_path: Path) -> None:
+    found = {"candidate": outcomes([True] * 90), "base": outcomes([False] * 90)}
+    reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
+    hosts = contender_of("candidate", MODELS["vertex"], SPEC)
+    reports["candidate"] = reports["candidate"].model_copy(update={"contender": hosts})
+    decision = decide(SPEC, dataset(90), reports, found, None)
+    html = page(SPEC, dataset(90), decision, reports, found, MODELS["vertex"])
+    assert f"<code>{TUNED_VERTEX}</code>" in html
+    assert html.count("at vertex") == 1

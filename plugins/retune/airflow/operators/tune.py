@@ -21,8 +21,11 @@ class FreezeSpec(RetuneOperator):
 
     def execute(self, context: Context) -> str:
         """Freeze the spec; raises SetupError where the run could never end, SpecError where it is broken."""
+        from retune.prices import load_prices
+
         require_pools(context["dag_run"].conf)
         spec = find_pipeline(self.settings.project, self.pipeline).require()
+        load_prices(self.settings)  # a mistake in the price file shows before anything is done
         self.db.check()
         with self.db.write() as tx:
             digest = specs.freeze(tx, spec, now())
