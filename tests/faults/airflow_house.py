@@ -83,6 +83,7 @@ class AirflowHouse:
         ports = free_ports("127.0.0.1", {"api": 0, "worker": 0, "trigger": 0})
         self._environment = self._variables(ports)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._runs: dict[str, str] = {}
         passwords = self.home / "simple_auth_manager_passwords.json.generated"
         self.api = AirflowApi(f"http://127.0.0.1:{ports['api']}", passwords, self._check)
 
@@ -214,19 +215,18 @@ class AirflowHouse:
 
     def until(self, what: str, found: Callable[[], Any]) -> Any:
         """Return the first true answer of `found`."""
-        return self.api.wait_until(what, found, _END_S, poll_s=0.2)
+        return self.api.wait_until(what, found, _END_S, poll_s=0.3)
+
+    def begin(self, dag: str) -> None:
+        """Start the run of a DAG that all else here is about."""
+        self._runs[dag] = self.api.trigger(dag)
 
     def run(self, dag: str) -> dict[str, Any]:
-        """Return the DAG's newest run."""
-        return self.api.runs(dag)[0]
-
-    def state(self, dag: str) -> str:
-        """Return the state of the task of the DAG's newest run."""
-        [span] = self.api.tasks(dag, self.run(dag)["dag_run_id"])
-        return span.state
+        """Return the DAG's run."""
+        return self.api.run(dag, self._runs[dag])
 
     def ended(self, dag: str) -> dict[str, Any]:
-        """Wait for the end of the DAG's newest run, and return it."""
+        """Wait for the end of the DAG's run, and return it."""
 
         def found() -> dict[str, Any] | None:
             run = self.run(dag)
@@ -236,21 +236,20 @@ class AirflowHouse:
         return run
 
     def waits(self, dag: str) -> bool:
-        """Say whether the task of the DAG's newest run is deferred, with a triggerer for it."""
+        """Say whether the task of the DAG's run is deferred, with a triggerer for it."""
         return self.triggerer(dag) is not None
 
     def triggerer(self, dag: str) -> int | None:
-        """Return which triggerer the task of the DAG's newest run waits in; None: in none."""
-        run = self.run(dag)["dag_run_id"]
-        task = self.api.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{TASK}")
+        """Return which triggerer the task of the DAG's run waits in; None: in none."""
+        task = self.api.call("GET", f"/dags/{dag}/dagRuns/{self._runs[dag]}/taskInstances/{TASK}")
         job = task["triggerer_job"]
         return int(job["id"]) if task["state"] == "deferred" and job else None
 
     def clear(self, dag: str) -> None:
-        """Clear the task of the DAG's newest run, as the button on Airflow's page does."""
+        """Clear the task of the DAG's run, as the button on Airflow's page does."""
         body = {
             "dry_run": False,
-            "dag_run_id": self.run(dag)["dag_run_id"],
+            "dag_run_id": self._runs[dag],
             "task_ids": [TASK],
             "only_failed": False,
             "reset_dag_runs": True,
@@ -258,9 +257,8 @@ class AirflowHouse:
         self.api.call("POST", f"/dags/{dag}/clearTaskInstances", json=body)
 
     def tries(self, dag: str) -> list[Try]:
-        """Return the tries of the task of the DAG's newest run, the first one first."""
-        run = self.run(dag)["dag_run_id"]
-        found = self.api.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{TASK}/tries")
+        """Return the tries of the task of the DAG's run, the first one first."""
+        found = self.api.call("GET", f"/dags/{dag}/dagRuns/{self._runs[dag]}/taskInstances/{TASK}/tries")
         return [
             Try(one["try_number"], one["state"] or "", seconds_of(one["start_date"]))
             for one in found["task_instances"]

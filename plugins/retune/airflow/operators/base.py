@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
 from retune.airflow import configuration
 from retune.artifacts import Artifacts
 from retune.records import Artifact
-from retune.settings import EndpointAddress, Settings
+from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import specs
 from retune.state.database import Database
@@ -72,10 +72,6 @@ class RetuneOperator(BaseOperator):
     def artifacts(self) -> Artifacts:
         """The artifacts' store."""
         return open_artifacts(self.settings, self.db)
-
-    def endpoint(self, name: str) -> EndpointAddress:
-        """Return an endpoint's address, as Airflow's connection of that name has it."""
-        return configuration.AirflowConnections().endpoint(name)
 
     def actor(self, context: Context) -> str:
         """Return who acts, for the ledger."""

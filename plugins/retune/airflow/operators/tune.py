@@ -108,6 +108,8 @@ class ResolveRecipes(RetuneOperator):
             require_comparable(recipes, champion)
         for recipe in recipes:
             self.log.info("%s: base model %s, %s", recipe.title, recipe.base_digest, recipe.hyperparameters)
+            if recipe.hyperparameters.get("tuning") == "full":
+                self.log.warning("%s: whole weights are stored, but no endpoint serves them", recipe.title)
         return [recipe.to_json() for recipe in recipes]
 
 

@@ -1,0 +1,366 @@
+"""Ways in which a job was lost, paid twice or cancelled wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retune.backends import patience
+from retune.backends.base import (
+    InDoubtError,
+    Installation,
+    JobGoneError,
+    JobLostError,
+    Order,
+    Sighting,
+    View,
+)
+from retune.backends.costs import estimate_costs
+from retune.backends.jobs import (
+    Site,
+    Underway,
+    begin,
+    cancel_job,
+    cancel_stored,
+    look,
+    run_job,
+    settle,
+)
+from retune.backends.polling import AccountPoller
+from retune.backends.posting import adopt, place_order
+from retune.errors import ArtifactError, BackendError, RetuneError
+from retune.records import Job, JobStatus, Model
+from retune.state import jobs, spending
+from tests.unit.backends import test_jobs as billed
+from tests.unit.backends.test_jobs import FAILED, RUNNING, SUCCEEDED, BilledBackend, Run, make_job, wait_until
+from tests.unit.backends.test_jobs import bench as bench
+from tests.unit.backends.test_jobs import run as run
+from tests.unit.backends.test_polling import job as job_of
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_FIRST_S", 0.001)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs run where nobody waits for them in the task."""
+    monkeypatch.setattr(BilledBackend, "waits_here", False)
+
+
+def started(run: Run, **wanted: Any) -> Underway:
+    found = begin(run.recipe, run.dataset, run.bench.site(run.lines.append), **wanted)
+    assert isinstance(found, Underway)
+    return found
+
+
+def money(run: Run) -> spending.Spent:
+    with run.bench.db.read() as tx:
+        return spending.spent(tx, "tiny", datetime.now(UTC))
+
+
+def row_of(run: Run, attempt: int = 1) -> jobs.JobRow:
+    row = run.row(attempt)
+    assert row is not None
+    return row
+
+
+# --- jobs that nobody gets rid of -----------------------------------------------------------------
+
+
+def test_a_lost_trainer_that_is_waited_for_elsewhere_is_started_again(run: Run) -> None:
+    underway = started(run)
+    billed.provider.answers = [JobLostError("was killed"), RUNNING]
+    assert look(underway, run.bench.site(run.lines.append)).status is JobStatus.RUNNING
+    assert billed.provider.posts == 2
+
+
+def test_a_vanished_job_that_is_waited_for_elsewhere_has_failed(run: Run) -> None:
+    underway = started(run)
+    billed.provider.answers = [JobGoneError("404")]
+    site = run.bench.site(run.lines.append)
+    view = look(underway, site)
+    assert view.status is JobStatus.FAILED
+    with pytest.raises(BackendError, match="no longer knows job job-1"):
+        settle(underway, view, site)
+    assert row_of(run).status is JobStatus.FAILED
+
+
+def test_a_vanished_job_can_be_cancelled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    underway = started(run)
+
+    def cancel(self: BilledBackend, job: Job) -> None:
+        raise JobGoneError("404")
+
+    monkeypatch.setattr(BilledBackend, "cancel", cancel)
+    assert cancel_stored(underway.job.key, run.bench.site())
+    assert row_of(run).status is JobStatus.CANCELLED
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+def cancel_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As providers do: to cancel a job that has ended changes nothing."""
+    monkeypatch.setattr(BilledBackend, "cancel", lambda self, job: None)
+
+
+@pytest.mark.parametrize("by", ["stored", "recipe"])
+def test_a_job_that_had_succeeded_when_it_was_cancelled_is_not_paid_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    underway = started(run)
+    billed.provider.answers = [SUCCEEDED]
+    cancel_late(monkeypatch)
+    site = run.bench.site()
+    if by == "stored":
+        cancel_stored(underway.job.key, site)
+    else:
+        cancel_job(run.recipe, run.dataset, site)
+    run()
+    assert len(billed.provider.jobs) == 1
+
+
+def test_an_orphan_that_had_succeeded_when_its_task_was_cleared_is_not_paid_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    billed.provider.submits = [billed.crash]
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    found = BilledBackend.find
+
+    def ended(self: BilledBackend, order: Order) -> list[Sighting]:
+        return [replace(one, status=JobStatus.SUCCEEDED) for one in found(self, order)]
+
+    monkeypatch.setattr(BilledBackend, "find", ended)
+    cancel_late(monkeypatch)
+    billed.provider.answers = [SUCCEEDED]
+    cancel_job(run.recipe, run.dataset, run.bench.site())
+    run()
+    assert len(billed.provider.jobs) == 1
+
+
+def test_who_was_cancelled_before_he_posted_posts_no_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow runs `on_kill` in the task's own process, which then goes on for up to five seconds."""
+    submit = BilledBackend.submit
+
+    def uploading(self: BilledBackend, order: Order, posting: Callable[[], None]) -> Job:
+        cancel_job(run.recipe, run.dataset, run.bench.site())  # what on_kill does amid the upload
+        return submit(self, order, posting)
+
+    monkeypatch.setattr(BilledBackend, "submit", uploading)
+    with pytest.raises(RetuneError):
+        run()
+    assert billed.provider.jobs == {}
+    assert row_of(run).status is JobStatus.CANCELLED
+
+
+def test_who_was_cancelled_while_he_looked_posts_no_more(run: Run) -> None:
+    billed.provider.refusals = [InDoubtError("the connection broke")]
+
+    def report(line: str) -> None:
+        if "looking whether" in line:
+            cancel_job(run.recipe, run.dataset, run.bench.site())
+
+    with pytest.raises(RetuneError):
+        run_job(run.recipe, run.dataset, run.bench.site(report))
+    assert billed.provider.jobs == {}
+
+
+def test_a_request_under_way_when_its_task_was_cleared_makes_no_second_job(run: Run) -> None:
+    """The list shows the first job only after the next try has looked for it."""
+    billed.provider.submits = [billed.crash]
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    billed.provider.lag = 2  # the one who cancels does not see it yet, and the next try's first look neither
+    assert cancel_job(run.recipe, run.dataset, run.bench.site())
+    run()
+    assert len(billed.provider.bill()) == 1
+
+
+def test_two_who_find_twins_at_different_moments_keep_the_same_one(run: Run) -> None:
+    underway = started(run)
+    order, backend = underway.order, underway.backend
+    make_job(order)
+    with run.bench.db.write() as tx:  # as if nobody had stored a handle yet
+        tx.exec_driver_sql("update jobs set job = null, status = 'pending'")
+
+    def sighted(**status: JobStatus) -> Any:
+        def find(order: Order) -> list[Sighting]:
+            names = (name for name in billed.provider.jobs if name not in billed.provider.cancelled)
+            return [
+                Sighting(backend.handle(order, name), status[name.replace("-", "_")], float(number))  # type: ignore[attr-defined]
+                for number, name in enumerate(names)
+            ]
+
+        return find
+
+    seen_first, looked = threading.Event(), threading.Event()
+    first, second = BilledBackend(run.bench.installation, {}), BilledBackend(run.bench.installation, {})
+    early = sighted(job_1=JobStatus.PENDING, job_2=JobStatus.PENDING)(order)
+    late = sighted(job_1=JobStatus.PENDING, job_2=JobStatus.RUNNING)(order)
+
+    def find_early(order: Order) -> list[Sighting]:
+        seen_first.set()
+        assert looked.wait(10)
+        return early
+
+    def find_late(order: Order) -> list[Sighting]:
+        assert seen_first.wait(10)
+        looked.set()
+        return late
+
+    first.find, second.find = find_early, find_late  # type: ignore[method-assign]
+    db, clock = run.bench.db, lambda: datetime.now(UTC)
+    one = threading.Thread(target=place_order, args=(order, first, db, clock, run.lines.append))
+    one.start()
+    place_order(order, second, db, clock, run.lines.append)
+    one.join(10)
+    assert len(billed.provider.bill()) == 1
+    stored = row_of(run).job
+    assert stored is not None and stored.provider_id not in billed.provider.cancelled
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_a_request_may_be_late(run: Run) -> None:
+    billed.provider.refusals = [KeyboardInterrupt()]  # type: ignore[list-item]
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    day_before = lambda: datetime.now(UTC) - timedelta(days=1)  # noqa: E731
+    site = Site(run.bench.installation, run.bench.db, run.lines.append, day_before)
+    done: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: done.append(begin(run.recipe, run.dataset, site)), daemon=True
+    )
+    thread.start()
+    thread.join(10 * BilledBackend.settles_within_s)
+    assert done
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def test_money_for_a_job_that_was_refused_before_it_was_posted_is_given_back(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: BilledBackend, order: Order, posting: Callable[[], None]) -> Job:
+        raise BackendError("the file was refused", "mend line 3")
+
+    monkeypatch.setattr(BilledBackend, "submit", submit)
+    with pytest.raises(BackendError, match="mend line 3"):
+        run()
+    assert money(run).total == 0
+
+
+def test_money_for_rows_that_are_no_longer_stored_is_given_back(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: BilledBackend, order: Order, posting: Callable[[], None]) -> Job:
+        raise ArtifactError("the rows are gone")
+
+    monkeypatch.setattr(BilledBackend, "submit", submit)
+    with pytest.raises(RetuneError):
+        run()
+    assert money(run).total == 0
+
+
+def test_a_job_cancelled_before_it_was_posted_is_not_booked_as_paid(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: BilledBackend, order: Order, posting: Callable[[], None]) -> Job:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BilledBackend, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert money(run).reserved == 1.5
+    cancel_job(run.recipe, run.dataset, run.bench.site())
+    assert money(run).total == 0
+
+
+def test_an_order_that_was_never_posted_is_estimated_again(run: Run) -> None:
+    billed.provider.refusals = [BackendError("no quota is left", "add credit")]
+    with pytest.raises(BackendError, match="no quota"):
+        run()
+    [cost] = estimate_costs([run.recipe], run.dataset, run.bench.site())
+    assert cost["usd"] == 1.5
+
+
+# --- which attempt counts ---------------------------------------------------------------------------
+
+
+def test_what_a_forced_run_made_is_what_the_next_run_takes(run: Run) -> None:
+    run()
+    forced_at = datetime.now(UTC) + timedelta(milliseconds=1)
+    wait_until(forced_at)
+    forced = run(forced_at=forced_at)
+    assert run().job_key == forced.job_key
+
+
+def test_a_job_is_looked_at_in_the_place_where_it_was_made(run: Run) -> None:
+    """Another connection of the same account, or another GPU box: their jobs' key is the same."""
+    run.recipe = run.recipe.model_copy(update={"place": {"connection": "one"}})
+    begun: list[str] = []
+    made, handle = BilledBackend.__init__, BilledBackend.handle
+
+    def note(self: Any, installation: Installation, place: Any) -> None:
+        begun.append(dict(place).get("connection", ""))
+        self.place = dict(place)
+        made(self, installation, place)
+
+    def placed(self: Any, order: Order, name: str) -> Job:
+        return handle(self, order, name).model_copy(update={"place": {"connection": "one"}})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BilledBackend, "__init__", note)
+        patch.setattr(BilledBackend, "handle", placed)
+        started(run)
+        run.recipe = run.recipe.model_copy(update={"place": {"connection": "two"}})
+        underway = started(run)
+        assert underway.job.place == {"connection": "one"}
+        assert underway.backend.place == {"connection": "one"}  # type: ignore[attr-defined]
+
+
+# --- waiting for many -------------------------------------------------------------------------------
+
+
+class OneBroken:
+    """A backend asked job by job, of which one answer cannot be read."""
+
+    name = "single"
+    poll_every_s = 0.001
+    settles_within_s = 0.02
+    account = "org"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.looks = 0
+
+    def poll(self, job: Job) -> View:
+        if job.key == "broken":
+            self.looks += 1
+            raise self.error
+        return RUNNING if self.looks < 3 else SUCCEEDED
+
+
+def test_one_job_with_a_defect_ends_no_other_wait() -> None:
+    poller = AccountPoller(OneBroken(KeyError("status")))  # type: ignore[arg-type]
+
+    async def story() -> list[Any]:
+        waits = (poller.wait(job_of(key)) for key in ("broken", "good"))
+        return list(await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 30))
+
+    broken, good = asyncio.run(story())
+    assert isinstance(broken, BackendError)
+    assert good == SUCCEEDED
