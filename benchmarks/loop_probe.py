@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -29,8 +30,28 @@ class Second:
     """The most that the loop's thread computed between two ticks."""
     over_100_ms: int
     """Ticks that came later than that."""
+    collecting_ms: float
+    """The longest that Python's collector of garbage stopped all threads."""
     tasks: int | None
     """Tasks of the loop whose name begins as asked; counted now and then."""
+
+
+class Collections:
+    """The longest pause that the collector of garbage has made."""
+
+    def __init__(self) -> None:
+        self.longest_ms = self._begun = 0.0
+        gc.callbacks.append(self._notice)
+
+    def _notice(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun = time.monotonic()
+        else:
+            self.longest_ms = max(self.longest_ms, 1e3 * (time.monotonic() - self._begun))
+
+    def take(self) -> float:
+        longest, self.longest_ms = self.longest_ms, 0.0
+        return longest
 
 
 async def beat(file: Path, name: str) -> None:
@@ -41,9 +62,9 @@ async def beat(file: Path, name: str) -> None:
         name: What the names of the tasks that count begin with.
     """
     with file.open("a", buffering=1) as out:
-        number = 0
+        number, collections = 0, Collections()
         while True:
-            seen = Second(0.0, 0.0, 0.0, 0.0, 0, None)
+            seen = Second(0.0, 0.0, 0.0, 0.0, 0, 0.0, None)
             last, cpu = time.monotonic(), time.thread_time()
             until = last + SECOND_S
             while last < until:
@@ -57,7 +78,7 @@ async def beat(file: Path, name: str) -> None:
                 last, cpu = now, cpu_now
             if number % COUNT_EVERY == 0:
                 seen.tasks = sum(task.get_name().startswith(name) for task in asyncio.all_tasks())
-            seen.at = time.time()
+            seen.at, seen.collecting_ms = time.time(), collections.take()
             out.write(json.dumps(asdict(seen)) + "\n")
             number += 1
 

@@ -43,7 +43,7 @@ from retune.records import Job
 from retune.serving.processes import end_group, free_ports
 from retune.testing.emulators.ids import fresh
 from retune.testing.emulators.process import Running, running
-from retune.testing.emulators.store import Store
+from retune.testing.emulators.store import opened
 from retune.testing.emulators.vertex_names import fresh_number
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,10 +95,10 @@ def _labelled(fields: dict[str, Any], key: str) -> dict[str, Any]:
     return {place: fields[place] | {"retune_key": key}}
 
 
-def end_all(store: Store) -> None:
+def end_all(emulator: Running) -> None:
     """Let all jobs end at once, as if somebody had cancelled them in the provider's console."""
     now = time.time()
-    with store.transaction():
+    with opened(emulator.folder) as store, store.transaction():
         for entry in store.all("job"):
             life = entry.body["life"]
             life |= {"phase": "cancelled", "entered": life["entered"] | {"cancelled": now}}
@@ -129,6 +129,7 @@ def stalls(beats: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds": len(beats),
         "longest_stall_ms": round(worst["late_ms"]),
         "of_it_computed_ms": round(worst["late_cpu_ms"]),
+        "longest_collection_ms": round(max(beat["collecting_ms"] for beat in beats)),
         "p99_of_each_second_ms": round(late[int(0.99 * (len(late) - 1))]),
         "median_of_each_second_ms": round(late[len(late) // 2]),
         "longest_computed_ms": round(max(beat["busiest_cpu_ms"] for beat in beats)),
@@ -162,7 +163,7 @@ async def watch(desk: Desk, jobs: list[Job], seconds: float, file: Path) -> dict
     while time.time() < begun + seconds:
         await asyncio.sleep(1)
     after, last, ended = await asyncio.to_thread(desk.emulator.counts), looks, time.time()
-    await asyncio.to_thread(end_all, desk.emulator.store)
+    await asyncio.to_thread(end_all, desk.emulator)
     told = time.time()
     views = await asyncio.gather(*waits)
     all_told = time.time() - told
@@ -288,7 +289,7 @@ def observed(
         return found
     found["requests"] = {name: after[name] - before.get(name, 0) for name in after}
     found["requests_since_start"] = after
-    end_all(emulator.store)
+    end_all(emulator)
     ended = time.time()
     until(child, lambda: house.deferred() == 1)
     awake = time.time()

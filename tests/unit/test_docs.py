@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, get_args
 
@@ -183,13 +184,15 @@ def test_its_example_rows_are_read() -> None:
             assert roles_in_order(turns) and ends_with_assistant(turns)
 
 
-def test_the_plan_of_the_house_names_every_module_of_the_data_stage() -> None:
+@pytest.mark.parametrize("stage", ["data", "backends"])
+def test_the_plan_of_the_house_names_every_module_of_large_stages(stage: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    table = text.partition("Inside `data/`")[2].partition("Around the stages")[0]
+    table = re.split("Inside `|Around the stages", text.partition(f"Inside `{stage}/`")[2])[0]
     cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
     named = {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-    folder = ROOT / "plugins" / "retune" / "data"
+    folder = ROOT / "plugins" / "retune" / stage
     modules = {
         path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
-    assert named == modules - {"__init__", "prepare"}
+    } - {"__init__", "prepare"}
+    assert {name for name in modules if not any(fnmatch(name, pattern) for pattern in named)} == set()
+    assert {pattern for pattern in named if not any(fnmatch(name, pattern) for name in modules)} == set()

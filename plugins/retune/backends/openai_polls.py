@@ -122,29 +122,31 @@ async def poll_many(jobs: Sequence[Job], account: Account) -> Mapping[str, View 
     """
     client = await account.client_of_loop()
     wanted = {job.provider_id: job.key for job in jobs}
-    found = await _listed(set(wanted), client, account.service)
-    views = {wanted[name]: _view(job, account.service) for name, job in found.items()}
+    views = await _listed(wanted, client, account.service)
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(name: str) -> None:
         async with gate:
             views[wanted[name]] = await _retrieved(name, client, account.service)
 
-    await asyncio.gather(*(one(name) for name in wanted.keys() - found.keys()))
+    await asyncio.gather(*(one(name) for name, key in wanted.items() if key not in views))
     return views
 
 
-async def _listed(wanted: set[str], client: AsyncOpenAI, service: Service) -> dict[str, _Listed]:
-    """Return the wanted jobs that the list shows, newest first, on so many pages as they may well fill."""
-    found: dict[str, _Listed] = {}
+async def _listed(
+    wanted: Mapping[str, str], client: AsyncOpenAI, service: Service
+) -> dict[str, View | BackendError]:
+    """Return what the list says of the wanted jobs, newest first, on so many pages as they may well fill."""
+    views: dict[str, View | BackendError] = {}
     after = ""
     for _ in range(max(_LEAST_PAGES, _SPARE * -(-len(wanted) // PAGE))):
         page = await _page(client, after, service)
-        found |= {job.id: job for job in page.data if job.id in wanted}
-        if len(found) == len(wanted) or not page.has_more or not page.data or page.data[-1].id == after:
+        # Page by page: thousands of views at once would stop the event loop.
+        views |= {wanted[job.id]: _view(job, service) for job in page.data if job.id in wanted}
+        if len(views) == len(wanted) or not page.has_more or not page.data or page.data[-1].id == after:
             break
         after = page.data[-1].id
-    return found
+    return views
 
 
 async def _page(client: AsyncOpenAI, after: str, service: Service) -> _Page:

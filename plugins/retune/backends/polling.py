@@ -46,6 +46,11 @@ class AccountPoller:
         self._patience = Patience(most=_MOST_IN_A_ROW)
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def rests(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waits
+
     async def wait(self, job: Job) -> View:
         """Return how the job ended.
 
@@ -150,10 +155,13 @@ class Pollers:
                 # Credentials come by blocking calls.
                 backend = await asyncio.to_thread(self._load, job)
                 self._pollers[account] = AccountPoller(backend)
+        poller = self._pollers[account]
         try:
-            return await self._pollers[account].wait(job)
+            return await poller.wait(job)
         except BackendError:
-            self._pollers.pop(account, None)  # with the credentials that it had
+            # With the credentials that it had. While others wait, a second one would ask for all again.
+            if poller.rests and self._pollers.get(account) is poller:
+                del self._pollers[account]
             raise
 
     def _load(self, job: Job) -> Backend:

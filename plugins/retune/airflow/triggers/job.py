@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from retune.backends.base import Installation
     from retune.backends.polling import Pollers
 
-_pollers: dict[int, Pollers] = {}
+_opened: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Pollers]] = WeakKeyDictionary()
 """Event loop -> the pollers that all triggers of this process share."""
 
 
@@ -50,7 +51,9 @@ class JobTrigger(BaseTrigger):
         job = Job.from_json(self.job)
         try:
             pollers = await _shared()
-            await asyncio.wait_for(pollers.wait(job), max(self.until - time.time(), 0.0))
+            # In this task: `wait_for` would make another one for each of thousands of triggers.
+            async with asyncio.timeout(max(self.until - time.time(), 0.0)):
+                await pollers.wait(job)
             error = ""
         except TimeoutError:
             error = ""
@@ -68,12 +71,18 @@ class JobTrigger(BaseTrigger):
 
 
 async def _shared() -> Pollers:
+    loop = asyncio.get_running_loop()
+    opening = _opened.get(loop)
+    if opening is None or (opening.done() and opening.exception()):
+        opening = _opened[loop] = loop.create_task(_open())
+    # Others wait for it too: it must not end with one of them.
+    return await asyncio.shield(opening)
+
+
+async def _open() -> Pollers:
     from retune.backends.polling import Pollers
 
-    loop = id(asyncio.get_running_loop())
-    if loop not in _pollers:
-        _pollers[loop] = Pollers(await asyncio.to_thread(_installation))
-    return _pollers[loop]
+    return Pollers(await asyncio.to_thread(_installation))
 
 
 def _installation() -> Installation:
