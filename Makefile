@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BANKING77 ?= ../shared/data/banking77/train.csv
+TRIALS ?= 10000
 
-.PHONY: setup demo demo-stop test faults check e2e bench-data lock clean
+.PHONY: setup demo demo-stop test faults check e2e bench-data bench-backends gpu-check lock clean
 
 setup: ## make .venv and .venv-vllm; quick when nothing changed
 	@$(PYTHON) requirements/install.py
@@ -19,6 +20,7 @@ test: setup ## unit, contract and DAG tests
 
 faults: setup ## real processes, really killed
 	$(BIN)/pytest tests/faults
+	$(BIN)/python -m benchmarks.exactly_once --trials $(TRIALS)
 
 check: setup ## style, types
 	$(BIN)/ruff check .
@@ -27,9 +29,16 @@ check: setup ## style, types
 
 e2e: setup ## the tune DAG on real data: make e2e BANKING77=train.csv
 	$(BIN)/retune e2e $(BANKING77)
+	$(BIN)/retune e2e --services $(wildcard $(BANKING77))
 
 bench-data: setup ## speed, memory and sureness of the data stage
 	$(BIN)/python -m benchmarks.data
+
+bench-backends: setup ## waiting for jobs, and the trainer beside stock TRL
+	$(BIN)/python -m benchmarks.backends
+
+gpu-check: ## the trainer beside stock TRL on a GPU; PYTHON has torch, transformers and peft
+	PYTHONPATH=plugins $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 lock: setup ## resolve the lock files anew
 	requirements/lock.sh

@@ -3,10 +3,10 @@
     python -m benchmarks.exactly_once [--trials 10000] [--seed 1] [--kinds openai vertex]
 
 A trial places one order at an emulator whose list lags, whose answers get lost and whose requests commit
-after the connection broke. The process that places it is killed (`kill -9`) at a line of the code between
+A trial places one order at an emulator whose list lags, whose answers get lost, and whose requests commit
 the intent and the stored handle; those that follow may be killed again, and the last one follows the job
-to its end. Every line of that code is a crash point: they are counted once without a kill, then chosen at
-random (`sweep` takes each once). At the end the emulator says how many jobs each key ever had, how many
+to its end. Every statement of that code is a crash point: they are counted once without a kill, then chosen
+at random (`sweep` takes each once). At the end the emulator says how many jobs each key ever had, how many
 survived and how many were billed.
 
 A `must` that fails makes the command fail.
@@ -27,9 +27,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from benchmarks import crash_points  # before anything of Retune
 from retune.artifacts import Artifacts, digest_of
 from retune.backends.base import Installation
 from retune.backends.jobs import Site, begin, settle
@@ -50,8 +50,6 @@ CREATES = {
     "openai": "POST /v1/fine_tuning/jobs",
     "vertex": "POST /v1beta1/projects/{project}/locations/{location}/tuningJobs",
 }
-_TRACED = ("/retune/backends/posting.py", "/retune/backends/openai_", "/retune/backends/vertex_")
-_STATE = ("/retune/state/jobs.py",)
 
 
 class EmulatorConnections(EnvironmentConnections):
@@ -156,45 +154,10 @@ def fork(act: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-class Crash:
-    """Kills this process at a line of the code between the intent and the handle.
-
-    Args:
-        at: Which line, as they are run, from 1; 0 kills never and counts them.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.lines = 0
-        self.places: list[tuple[str, int]] = []
-
-    def __enter__(self) -> Crash:
-        sys.settrace(self._enter)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        file = frame.f_code.co_filename
-        return self._line if any(part in file for part in (*_TRACED, *_STATE)) else None
-
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
-            self.lines += 1
-            if self.at == 0:
-                self.places.append((Path(frame.f_code.co_filename).name, frame.f_lineno))
-            elif self.lines == self.at:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self._line
-
-
 def place(desk: Desk, seed: int, crash_at: int) -> None:
-    """Place a trial's order, and be killed at a line of it, if there are so many."""
-    with Crash(crash_at or sys.maxsize):
-        found = begin(desk.recipe(seed), desk.dataset, desk.site)
-    if isinstance(found, Model):
-        return
+    """Place a trial's order, and be killed at a point of it, if there are so many."""
+    crash_points.arm(crash_at)
+    begin(desk.recipe(seed), desk.dataset, desk.site)
 
 
 def finish(desk: Desk, seed: int) -> None:
@@ -210,12 +173,14 @@ def finish(desk: Desk, seed: int) -> None:
     settle(found, view, desk.site)
 
 
-def count_lines(desk: Desk, seed: int) -> list[tuple[str, int]]:
-    """Return the lines between the intent and the handle, as one undisturbed order runs them."""
-    with Crash(0) as crash:
-        begin(desk.recipe(seed), desk.dataset, desk.site)
+def count_points(desk: Desk, seed: int) -> int:
+    """Return how many crash points lie between the intent and the handle of an undisturbed order."""
+    crash_points.arm(0)
+    begin(desk.recipe(seed), desk.dataset, desk.site)
+    points = crash_points.count()
+    finish(desk, seed)  # imports all that the forked processes need
     desk.site.db.engine.dispose()
-    return crash.places
+    return points
 
 
 @dataclass(frozen=True)
@@ -231,13 +196,13 @@ _desks: list[Desk] = []
 
 
 def run_trial(seed: int, crashes: Sequence[int]) -> Trial:
-    """Kill the processes of one order at these lines, then let one finish."""
+    """Kill the processes of one order at these points, then let one finish."""
     [desk] = _desks
     kills = 0
     for at in crashes:
         code = fork(lambda at=at: place(desk, seed, at))  # type: ignore[misc]
         if code not in (0, -signal.SIGKILL):
-            raise RuntimeError(f"trial {seed}, killed at line {at}: exit code {code}")
+            raise RuntimeError(f"trial {seed}, killed at point {at}: exit code {code}")
         kills += code < 0
     begun = time.monotonic()
     if (code := fork(lambda: finish(desk, seed))) != 0:
@@ -292,7 +257,7 @@ def run_trials(kind: str, trials: int, seed: int, *, sweep: bool = False, at_onc
         options: dict[str, Any] = {"phase_s": 0.03, "list_lag_s": LIST_LAG_S}
         with running(kind, Path(scratch) / "emulator", **options) as emulator:
             desk = make_desk(kind, Path(scratch) / "project", emulator)
-            lines = len(count_lines(desk, 0))
+            lines = count_points(desk, 0)
             if sweep:
                 points = list(range(1, lines + 1))[:trials]
             else:
@@ -322,7 +287,7 @@ def _outcome(jobs: list[dict[str, Any]], done: Sequence[Trial], lines: int) -> O
     by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for job in jobs:
         by_key[job["labels"]["retune_key"]].append(job)
-    del by_key[jobs[0]["labels"]["retune_key"]]  # of `count_lines`
+    del by_key[jobs[0]["labels"]["retune_key"]]  # of `count_points`
     survivors = Counter(sum(job["survives"] for job in of_key) for of_key in by_key.values())
     bills = Counter(sum(job["billed"] is not None for job in of_key) for of_key in by_key.values())
     survivors[0] += len(done) - len(by_key)
@@ -348,7 +313,7 @@ def main() -> int:
     begun = time.monotonic()
     with ThreadPoolExecutor(len(arguments.kinds)) as pool:
         # Each in a process of its own, as trials fork.
-        runs = {kind: pool.submit(_in_process, kind, share, arguments.seed) for kind in arguments.kinds}
+        runs = {kind: pool.submit(run_apart, kind, share, arguments.seed) for kind in arguments.kinds}
         outcomes = {kind: run.result() for kind, run in runs.items()}
     failed = False
     for kind, outcome in outcomes.items():
@@ -366,9 +331,10 @@ def main() -> int:
     return int(failed)
 
 
-def _in_process(kind: str, trials: int, seed: int) -> Outcome:
+def run_apart(kind: str, trials: int, seed: int, sweep: bool = False) -> Outcome:
+    """Run trials as `run_trials` does, in a process that has imported and started nothing else."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(run_trials, kind, trials, seed).result()
+        return pool.submit(run_trials, kind, trials, seed, sweep=sweep).result()
 
 
 if __name__ == "__main__":

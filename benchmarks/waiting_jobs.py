@@ -27,7 +27,7 @@ import tempfile
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from typing import Any
 import psutil
 
 from benchmarks.deferred_tasks import DAG_FILE, DAG_ID
-from benchmarks.exactly_once import BUCKET, Desk, make_desk
+from benchmarks.exactly_once import Desk, make_desk
 from retune.backends.jobs import Underway, begin
 from retune.backends.polling import AccountPoller
 from retune.records import Job

@@ -160,12 +160,20 @@ def agent(
 
 @app.command()
 def e2e(
-    source: Annotated[Path, typer.Argument(help="BANKING77's training CSV.")],
+    source: Annotated[Path | None, typer.Argument(help="BANKING77's training CSV.")] = None,
+    services: Annotated[
+        bool, typer.Option("--services", help="Three recipes: here, at OpenAI and at Vertex AI, emulated.")
+    ] = False,
 ) -> None:
-    """Run the tune DAG on real data, in a real Airflow, to its decisions."""
-    from retune.demo import banking
+    """Run the tune DAG on real data, or with --services on the sample tickets, in a real Airflow."""
+    from retune.demo import banking, three
 
-    banking.run(Settings.load(), source, Console())
+    if services:
+        three.run(Settings.load(), source, Console())
+    elif source is None:
+        raise typer.BadParameter("name BANKING77's training CSV, or give --services")
+    else:
+        banking.run(Settings.load(), source, Console())
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -44,13 +45,14 @@ class Seen(Protocol):
     error: Any
 
 
-class _Why(msgspec.Struct):
+# Not for the garbage collector: they hold no cycles, and a list of thousands would set it going.
+class _Why(msgspec.Struct, gc=False):
     code: str | None = None
     message: str | None = None
     param: str | None = None
 
 
-class _Listed(msgspec.Struct):
+class _Listed(msgspec.Struct, gc=False):
     id: str
     status: str
     created_at: float
@@ -86,7 +88,15 @@ def view_of(job: Seen, service: Service) -> View:
         return View(status, _failure(job, service), seconds=seconds)
     if status is JobStatus.CANCELLED:
         return View(status, f"cancelled at {service.host}", seconds=seconds)
-    return View(status, note=_PAUSED if job.status == _PAUSED else "", seconds=seconds)
+    if status is JobStatus.SUCCEEDED:
+        return View(status, seconds=seconds)
+    return _underway(status, _PAUSED if job.status == _PAUSED else "")
+
+
+@cache
+def _underway(status: JobStatus, note: str) -> View:
+    """Return the one view of all jobs that stand so: of thousands, each look would make as many objects."""
+    return View(status, note=note)
 
 
 def _failure(job: Seen, service: Service) -> str:

@@ -6,13 +6,17 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from retune.airflow.operators.fine_tune import FineTune
+from retune.airflow.triggers.job import JobTrigger
 from retune.backends import patience
 from retune.backends.base import (
     InDoubtError,
@@ -21,6 +25,7 @@ from retune.backends.base import (
     JobLostError,
     Order,
     Sighting,
+    TransientError,
     View,
 )
 from retune.backends.costs import estimate_costs
@@ -35,12 +40,14 @@ from retune.backends.jobs import (
     settle,
 )
 from retune.backends.polling import AccountPoller
-from retune.backends.posting import adopt, place_order
+from retune.backends.posting import place_order
 from retune.errors import ArtifactError, BackendError, RetuneError
-from retune.records import Job, JobStatus, Model
-from retune.state import jobs, spending
+from retune.records import Job, JobStatus
+from retune.spec import PipelineSpec
+from retune.state import jobs, specs, spending
 from tests.unit.backends import test_jobs as billed
-from tests.unit.backends.test_jobs import FAILED, RUNNING, SUCCEEDED, BilledBackend, Run, make_job, wait_until
+from tests.unit.backends import test_polling as together
+from tests.unit.backends.test_jobs import RUNNING, SUCCEEDED, BilledBackend, Run, make_job, wait_until
 from tests.unit.backends.test_jobs import bench as bench
 from tests.unit.backends.test_jobs import run as run
 from tests.unit.backends.test_polling import job as job_of
@@ -49,6 +56,7 @@ from tests.unit.backends.test_polling import job as job_of
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "_FIRST_S", 0.001)
+    monkeypatch.setattr(patience, "_LONGEST_S", 0.002)
 
 
 @pytest.fixture
@@ -75,13 +83,6 @@ def row_of(run: Run, attempt: int = 1) -> jobs.JobRow:
 
 
 # --- jobs that nobody gets rid of -----------------------------------------------------------------
-
-
-def test_a_lost_trainer_that_is_waited_for_elsewhere_is_started_again(run: Run) -> None:
-    underway = started(run)
-    billed.provider.answers = [JobLostError("was killed"), RUNNING]
-    assert look(underway, run.bench.site(run.lines.append)).status is JobStatus.RUNNING
-    assert billed.provider.posts == 2
 
 
 def test_a_vanished_job_that_is_waited_for_elsewhere_has_failed(run: Run) -> None:
@@ -240,9 +241,7 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_a_request_may_b
     day_before = lambda: datetime.now(UTC) - timedelta(days=1)  # noqa: E731
     site = Site(run.bench.installation, run.bench.db, run.lines.append, day_before)
     done: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: done.append(begin(run.recipe, run.dataset, site)), daemon=True
-    )
+    thread = threading.Thread(target=lambda: done.append(begin(run.recipe, run.dataset, site)), daemon=True)
     thread.start()
     thread.join(10 * BilledBackend.settles_within_s)
     assert done
@@ -332,6 +331,80 @@ def test_a_job_is_looked_at_in_the_place_where_it_was_made(run: Run) -> None:
         assert underway.backend.place == {"connection": "one"}  # type: ignore[attr-defined]
 
 
+# --- as Airflow runs it -----------------------------------------------------------------------------
+
+
+@dataclass
+class TaskInstance:
+    """What the operator asks of Airflow's."""
+
+    state: str = "running"
+    dag_id: str = "tiny.tune"
+    task_id: str = "fine_tune"
+    run_id: str = "run"
+    map_index: int = 0
+
+    def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
+        return {self.run_id: {self.task_id: self.state}}
+
+    def xcom_push(self, **_: Any) -> None: ...
+
+
+@dataclass
+class House:
+    """The operator and its trigger in this project, with a provider where jobs are waited for elsewhere."""
+
+    run: Run
+    spec: str
+
+    def task(self) -> tuple[FineTune, Any]:
+        context = {
+            "ti": TaskInstance(),
+            "params": {},
+            "dag_run": SimpleNamespace(start_date=datetime.now(UTC)),
+        }
+        op = FineTune(
+            task_id="fine_tune",
+            pipeline="tiny",
+            spec=self.spec,
+            dataset=self.run.dataset.to_json(),
+            recipe=self.run.recipe.to_json(),
+        )
+        return op, context
+
+    def place(self, op: FineTune, context: Any) -> TaskDeferred:
+        billed.provider.answers = [RUNNING]
+        with pytest.raises(TaskDeferred) as deferred:
+            op.execute(context)
+        return deferred.value
+
+
+@pytest.fixture
+def house(run: Run, elsewhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(together, "service", together.Service())
+    (tmp_path / "site" / "billed-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[retune.backends]\nbilled = {billed.__name__}:BilledBackend\n"
+        f"together = {together.__name__}:TogetherBackend\n"
+    )
+    settings = run.bench.settings
+    monkeypatch.setenv("RETUNE_PROJECT", str(settings.project))
+    monkeypatch.setenv("RETUNE_HOME", str(settings.home))
+    monkeypatch.setenv("RETUNE_MLFLOW_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    spec = PipelineSpec.model_validate(
+        {
+            "version": 1,
+            "pipeline": "tiny",
+            "data": {"sources": ["rows.jsonl"], "columns": {"prompt": "text", "completion": "queue"}},
+            "recipes": [{"backend": "billed", "base_model": "small"}],
+            "evaluation": {"endpoint": "vllm"},
+            "deploy": {"endpoint": "vllm", "alias": "tiny"},
+        }
+    )
+    with run.bench.db.write() as tx:
+        return House(run, specs.freeze(tx, spec, datetime.now(UTC)))
+
+
 # --- waiting for many -------------------------------------------------------------------------------
 
 
@@ -345,13 +418,11 @@ class OneBroken:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        self.looks = 0
 
     def poll(self, job: Job) -> View:
         if job.key == "broken":
-            self.looks += 1
             raise self.error
-        return RUNNING if self.looks < 3 else SUCCEEDED
+        return SUCCEEDED
 
 
 def test_one_job_with_a_defect_ends_no_other_wait() -> None:
@@ -364,3 +435,125 @@ def test_one_job_with_a_defect_ends_no_other_wait() -> None:
     broken, good = asyncio.run(story())
     assert isinstance(broken, BackendError)
     assert good == SUCCEEDED
+
+
+def test_many_triggers_that_start_at_once_share_one_poller(house: House) -> None:
+    together.service.views = {}
+    triggers = [JobTrigger(job_of(str(number)).to_json(), time.time() + 20, False) for number in range(20)]
+
+    async def story() -> None:
+        waits = [asyncio.create_task(anext(aiter(trigger.run()))) for trigger in triggers]
+        deadline = time.monotonic() + 10
+        while max(map(len, together.service.looks), default=0) < len(triggers):
+            assert time.monotonic() < deadline, "no look asked for all jobs"
+            await asyncio.sleep(0.001)
+        together.service.views = {str(number): SUCCEEDED for number in range(20)}
+        await asyncio.gather(*waits)
+
+    asyncio.run(story())
+
+
+def test_an_outage_that_outlasts_the_triggers_patience_is_left_to_airflows_retries(house: House) -> None:
+    """The job goes on; the next try adopts it."""
+    together.service.failures = [TransientError("503") for _ in range(30)]
+    op, context = house.task()
+    deferred = house.place(op, context)
+
+    async def fires() -> Any:
+        return await anext(aiter(JobTrigger(job_of("a").to_json(), time.time() + 20, False).run()))
+
+    event = asyncio.run(fires())
+    with pytest.raises(Exception, match="503") as failure:
+        op.waited(context, event.payload, **deferred.kwargs)
+    assert not isinstance(failure.value, AirflowFailException)
+
+
+def test_a_trainer_that_died_elsewhere_is_started_again_and_waited_for(house: House) -> None:
+    op, context = house.task()
+    deferred = house.place(op, context)
+    billed.provider.answers = [JobLostError("was killed"), RUNNING]
+    with pytest.raises(TaskDeferred):
+        op.waited(context, {"error": ""}, **deferred.kwargs)
+    assert billed.provider.posts == 2
+
+
+def test_a_trainer_that_dies_each_time_elsewhere_is_an_error_in_the_end(house: House) -> None:
+    op, context = house.task()
+    deferred = house.place(op, context)
+    billed.provider.answers = [JobLostError("was killed")]
+
+    def wait_again(kwargs: Any) -> None:
+        for _ in range(10):
+            try:
+                op.waited(context, {"error": ""}, **kwargs)
+            except TaskDeferred as again:
+                kwargs = again.kwargs
+
+    with pytest.raises(BackendError, match=r"was killed \(4 times\)"):
+        wait_again(deferred.kwargs)
+
+
+def test_a_trigger_wakes_the_task_of_a_trainer_that_died(house: House) -> None:
+    together.service.views = {"a": JobLostError("was killed")}
+
+    async def fires() -> Any:
+        return await anext(aiter(JobTrigger(job_of("a").to_json(), time.time() + 20, False).run()))
+
+    assert asyncio.run(fires()).payload["error"] == ""
+
+
+def test_a_job_that_a_person_cancelled_while_its_task_waited_is_not_made_again(house: House) -> None:
+    """`retune jobs cancel`: Airflow's retry would pay for another one."""
+    op, context = house.task()
+    deferred = house.place(op, context)
+    [key] = billed.provider.jobs.values()
+    assert cancel_stored(key, op.site)
+    with pytest.raises(AirflowFailException, match="cancelled"):
+        op.waited(context, {"error": ""}, **deferred.kwargs)
+
+
+def test_a_job_whose_cleared_task_came_back_before_the_cancel_is_made_again(house: House) -> None:
+    op, context = house.task()
+    deferred = house.place(op, context)
+    [key] = billed.provider.jobs.values()
+
+    async def clear() -> None:
+        await JobTrigger(job_of(key).to_json(), time.time() + 20, True).on_kill()
+
+    asyncio.run(clear())
+    with pytest.raises(BackendError, match="cancelled") as failure:
+        op.waited(context, {"error": ""}, **deferred.kwargs)
+    assert not isinstance(failure.value, AirflowFailException)
+
+
+def test_a_job_that_a_person_cancelled_on_the_worker_is_not_made_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BilledBackend, "waits_here", True)
+    billed.provider.answers = [View(JobStatus.CANCELLED, "cancelled")]
+    op, context = house.task()
+    with pytest.raises(AirflowFailException, match="cancelled"):
+        op.execute(context)
+
+
+@pytest.mark.parametrize("state", ["up_for_retry", "scheduled", "queued", "deferred"])
+def test_a_process_that_airflow_took_for_dead_leaves_its_job_to_the_next_try(
+    house: House, state: str
+) -> None:
+    op, context = house.task()
+    house.place(op, context)
+    op._running = *op._given(context), context
+    context["ti"].state = state
+    with pytest.raises(AirflowException, match="the next try adopts it"):
+        op.on_kill()
+    assert billed.provider.cancelled == []
+
+
+@pytest.mark.parametrize("state", ["restarting", "failed", "success"])
+def test_a_task_that_somebody_cleared_or_marked_cancels_its_job(house: House, state: str) -> None:
+    op, context = house.task()
+    house.place(op, context)
+    op._running = *op._given(context), context
+    context["ti"].state = state
+    op.on_kill()
+    assert billed.provider.cancelled == ["job-1"]
