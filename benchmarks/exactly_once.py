@@ -3,7 +3,7 @@
     python -m benchmarks.exactly_once [--trials 10000] [--seed 1] [--kinds openai vertex]
 
 A trial places one order at an emulator whose list lags, whose answers get lost and whose requests commit
-A trial places one order at an emulator whose list lags, whose answers get lost, and whose requests commit
+after the connection broke. The process that places it is killed (`kill -9`) at a statement between
 the intent and the stored handle; those that follow may be killed again, and the last one follows the job
 to its end. Every statement of that code is a crash point: they are counted once without a kill, then chosen
 at random (`sweep` takes each once). At the end the emulator says how many jobs each key ever had, how many

@@ -1,4 +1,4 @@
-"""One pipeline with three recipes, local, OpenAI and Vertex AI, offline: the gate chooses among real models."""
+"""One pipeline, three recipes (local, OpenAI, Vertex AI), offline: the gate chooses among real models."""
 
 from __future__ import annotations
 
