@@ -49,7 +49,8 @@ def fill(lines: list[str]) -> None:
         row = {column.key: getattr(first, column.key) for column in TaskInstance.__mapper__.column_attrs}
         session.delete(first)
         now = timezone.utcnow()
-        triggers = [Trigger(*json.loads(line), created_date=now) for line in lines]
+        waits = [json.loads(line) for line in lines]
+        triggers = [Trigger(classpath, kwargs, now) for classpath, kwargs in waits]
         session.add_all(triggers)
         session.flush()
         row |= {"state": TaskInstanceState.DEFERRED, "try_number": 1, "next_method": "waited"}

@@ -1,4 +1,4 @@
-"""How late are an event loop's ticks?  A clock for any loop, and a trigger that winds it up in a triggerer."""
+"""How late are an event loop's ticks?  A clock for any loop, and a trigger that winds it up in Airflow."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Second:
     """Ticks that came later than that."""
     collecting_ms: float
     """The longest that Python's collector of garbage stopped all threads."""
+    collected: int
+    """Objects in the oldest generation that it found to be garbage."""
     tasks: int | None
     """Tasks of the loop whose name begins as asked; counted now and then."""
 
@@ -41,6 +43,7 @@ class Collections:
 
     def __init__(self) -> None:
         self.longest_ms = self._begun = 0.0
+        self.collected = 0
         gc.callbacks.append(self._notice)
 
     def _notice(self, phase: str, info: dict[str, int]) -> None:
@@ -48,10 +51,12 @@ class Collections:
             self._begun = time.monotonic()
         else:
             self.longest_ms = max(self.longest_ms, 1e3 * (time.monotonic() - self._begun))
+            self.collected += info["collected"] if info["generation"] == 2 else 0
 
-    def take(self) -> float:
-        longest, self.longest_ms = self.longest_ms, 0.0
-        return longest
+    def take(self) -> tuple[float, int]:
+        found = self.longest_ms, self.collected
+        self.longest_ms, self.collected = 0.0, 0
+        return found
 
 
 async def beat(file: Path, name: str) -> None:
@@ -64,7 +69,7 @@ async def beat(file: Path, name: str) -> None:
     with file.open("a", buffering=1) as out:
         number, collections = 0, Collections()
         while True:
-            seen = Second(0.0, 0.0, 0.0, 0.0, 0, 0.0, None)
+            seen = Second(0.0, 0.0, 0.0, 0.0, 0, 0.0, 0, None)
             last, cpu = time.monotonic(), time.thread_time()
             until = last + SECOND_S
             while last < until:
@@ -78,7 +83,8 @@ async def beat(file: Path, name: str) -> None:
                 last, cpu = now, cpu_now
             if number % COUNT_EVERY == 0:
                 seen.tasks = sum(task.get_name().startswith(name) for task in asyncio.all_tasks())
-            seen.at, seen.collecting_ms = time.time(), collections.take()
+            seen.collecting_ms, seen.collected = collections.take()
+            seen.at = time.time()
             out.write(json.dumps(asdict(seen)) + "\n")
             number += 1
 
@@ -87,7 +93,7 @@ class LoopProbe(BaseTrigger):
     """Never fires; see `beat`."""
 
     def __init__(self, file: str, name: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.file = file
         self.name = name
 
@@ -96,4 +102,4 @@ class LoopProbe(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         await beat(Path(self.file), self.name)
-        yield TriggerEvent({})
+        yield TriggerEvent({})  # type: ignore[no-untyped-call]

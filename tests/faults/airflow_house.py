@@ -34,7 +34,7 @@ PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 TASK = "fine_tune"
 PIPELINE = "tiny"
 TASK_HEARTBEAT_TIMEOUT_S, TRIGGERER_HEARTBEAT_TIMEOUT_S = 20, 10
-_START_S, _END_S = 240.0, 240.0
+_START_S, _END_S = 300.0, 600.0
 _OPTIONS = {
     "CORE__LOAD_EXAMPLES": "False",
     "CORE__EXECUTOR": "LocalExecutor",
@@ -238,6 +238,11 @@ class AirflowHouse:
     def waits(self, dag: str) -> bool:
         """Say whether the task of the DAG's run is deferred, with a triggerer for it."""
         return self.triggerer(dag) is not None
+
+    def is_watched(self, dag: str) -> bool:
+        """Say whether the trigger of the DAG's task runs, by its log: only then it hears of a clear."""
+        logs = (self.home / "logs" / f"dag_id={dag}").rglob("*.trigger.*.log")
+        return any(" starting" in log.read_text() for log in logs)
 
     def triggerer(self, dag: str) -> int | None:
         """Return which triggerer the task of the DAG's run waits in; None: in none."""

@@ -1,8 +1,9 @@
 """A DAG file of nothing but fine-tuning tasks, which can be killed at a point of Retune's code.
 
 It is copied into a DAG folder, beside `orders.json`: a list of {name, pipeline, spec, dataset, recipe} and,
-where wanted, `retries`, `timeout_s` and `environment`. Each becomes a DAG of one task, FineTune as it is
-shipped. Where `crashes/<DAG>.json` lies beside it, that task is killed once, as `Crash` says.
+where wanted, `retries`, `timeout_s` and `environment` (variable -> the variable of the process that has its
+value, so that no secret stands here). Each becomes a DAG of one task, FineTune as it is shipped. Where
+`crashes/<DAG>.json` lies beside it, that task is killed once, as `Crash` says.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def _is_called_by(name: str) -> bool:
 
 def _prepare(order: dict[str, Any]) -> Any:
     def prepare(context: Any) -> None:
-        os.environ.update(order.get("environment", {}))
+        for name, source in order.get("environment", {}).items():
+            os.environ[name] = os.environ[source]
         armed = CRASHES / f"{order['name']}.json"
         if armed.exists():
             Crash(armed).arm()

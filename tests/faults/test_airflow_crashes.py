@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from benchmarks.airflow_recovery import CANCELLED, POINTS, SCENARIOS, Outcome, run_all
+from retune.airflow.operators.fine_tune import FineTune
+from retune.backends.jobs import Underway, begin, cancel_stored
+from retune.errors import BackendError
+from retune.testing.emulators.process import Running, running
+from tests.contract.openai_house import make_desk
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +36,38 @@ def test_an_order_is_one_job_and_one_bill_whatever_is_killed(name: str, outcomes
     assert (found.created, found.bills) == ((2, 2) if name == CANCELLED else (1, 1))
     if name in POINTS:
         assert found.tries == 2
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[Running]:
+    """An OpenAI whose jobs do not end by themselves."""
+    with running("openai", tmp_path / "emulator", phase_s=1e6) as found:
+        yield found
+
+
+@pytest.mark.parametrize("who", ["a clear", "somebody at the provider"])
+def test_only_a_job_that_a_clear_cancelled_is_made_again_by_the_next_try(
+    who: str, emulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {"conn_type": "openai", "host": f"{emulator.url}/v1", "password": "sk-test"}
+    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("RETUNE_PROJECT", str(tmp_path / "project"))
+    monkeypatch.setenv("RETUNE_HOME", str(tmp_path / "project" / ".retune"))
+    desk = make_desk(tmp_path / "project", emulator)
+    order = desk.order()
+    task = FineTune(task_id="fine_tune", pipeline="tiny", spec="", dataset={}, recipe={})
+    found = begin(order.recipe, order.dataset, task.site)
+    assert isinstance(found, Underway)
+    # Airflow's next try has adopted the job, when the triggerer comes to cancel it.
+    if who == "a clear":
+        assert cancel_stored(found.order.key, task.site)
+    else:
+        found.backend.cancel(found.job)
+    context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None)}
+    retried = who == "a clear"
+    with pytest.raises(BackendError if retried else AirflowFailException):
+        task._end_or_wait(found, context, float("inf"), 60.0)
+    if retried:
+        again = begin(order.recipe, order.dataset, task.site)
+        assert isinstance(again, Underway) and again.order.attempt == 2
+        assert sum(job["survives"] for job in emulator.jobs()) == 1

@@ -38,7 +38,7 @@ def current(
     report: Callable[[str], None],
     forced_at: datetime | None = None,
 ) -> tuple[Order, jobs.JobRow | None]:
-    """Return the attempt that counts: the first that neither failed, was cancelled nor lost its model.
+    """Return the attempt that counts: the one under way, else the last that has a model, else a new one.
 
     Args:
         recipe: What to train.
@@ -53,11 +53,14 @@ def current(
         BackendError: It failed too often.
     """
     failed: list[str] = []
+    made: tuple[Order, jobs.JobRow] | None = None
     with db.read() as tx:
         for attempt in count(1):
             key = job_key(dataset, recipe, backend.name, backend.account, attempt)
             row = jobs.get(tx, key)
             order = Order(key, attempt, recipe, dataset)
+            if row is None and made is not None:
+                return made
             if row is None and len(failed) >= MOST_FAILURES:
                 raise BackendError(
                     f"{recipe.title} failed {len(failed)} times on dataset {dataset.digest},"
@@ -70,7 +73,8 @@ def current(
                 continue
             if row.model is not None:
                 if row.model.kind == "hosted" or artifacts.exists(row.model.digest):
-                    return order, row
+                    made = order, row
+                    continue
                 report(f"{recipe.title}: {row.model.digest} is no longer stored; training it again")
             if row.status is JobStatus.FAILED:
                 failed.append(row.error)

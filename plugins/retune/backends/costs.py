@@ -35,7 +35,7 @@ def estimate_costs(
         backend = load_backend(recipe.backend, site.installation, recipe.place)
         artifacts = site.installation.artifacts
         order, row = current(recipe, dataset, backend, site.db, artifacts, lambda _: None, forced_at)
-        if row is None:
+        if row is None or (row.job is None and row.posted_at is None):
             estimate = backend.estimate(order)
         else:
             done = "made its model before" if row.model else "is under way"

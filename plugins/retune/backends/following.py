@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 from retune.backends.base import Backend, Curves, JobGoneError, JobLostError, Order, Point, View
-from retune.backends.patience import Patience
+from retune.backends.patience import Patience, patiently
 from retune.errors import BackendError
-from retune.records import Job, JobStatus
+from retune.records import Curve, Job, JobStatus, Model
 from retune.tracking import TrackedRun
 
-_RESTARTS = 3
+RESTARTS = 3
 _REPORT_EVERY_S = 5.0
 
 
@@ -52,12 +52,9 @@ def follow(
                 return view
         except JobLostError as error:
             losses += 1
-            if losses > _RESTARTS:
+            if losses > RESTARTS:
                 run.finish(JobStatus.FAILED, None)
-                raise BackendError(
-                    f"{order.recipe.title}: {error} ({losses} times)",
-                    f"mend that and run again; see {job.url}",
-                ) from error
+                raise lost_too_often(order, job, error, losses) from error
             report(f"{order.recipe.title}: {error}; starting it again")
             backend.submit(order, lambda: None)
         except BackendError as error:
@@ -68,6 +65,13 @@ def follow(
         if time.monotonic() > deadline:
             raise too_late(order, job, timeout_s)
         time.sleep(pause)
+
+
+def lost_too_often(order: Order, job: Job, error: BackendError, losses: int) -> BackendError:
+    """Return the error for a job whose trainer dies each time."""
+    return BackendError(
+        f"{order.recipe.title}: {error} ({losses} times)", f"mend that and run again; see {job.url}"
+    )
 
 
 def vanished(job: Job) -> View:
@@ -113,3 +117,31 @@ def _progress(view: View, curves: Curves) -> str:
 def curve(points: tuple[Point, ...], name: str) -> tuple[tuple[int, float], ...]:
     """Return one metric over the steps."""
     return tuple((point.step, point.values[name]) for point in points if name in point.values)
+
+
+def model_of(
+    order: Order, job: Job, backend: Backend, run: TrackedRun, view: View, report: Callable[[str], None]
+) -> Model:
+    """Fetch a succeeded job's model."""
+    recipe = order.recipe
+    trained = patiently(lambda: backend.fetch(job), report)
+    points = patiently(lambda: backend.curves(job), report).points
+    run.log(points)
+    names = sorted({name for point in points for name in point.values})
+    return Model(
+        spec_digest=recipe.spec_digest,
+        kind=trained.kind,
+        digest=trained.digest,
+        uri=trained.uri,
+        base_model=recipe.base_model,
+        base_digest=recipe.base_digest,
+        job_key=order.key,
+        recipe_index=recipe.index,
+        curves=tuple(Curve(name=name, points=curve(points, name)) for name in names),
+        seconds=view.seconds,
+        cost_usd=trained.cost_usd,
+        tracking_url=run.url,
+        backend=backend.name,
+        place=job.place,
+        served_as=trained.served_as,
+    )

@@ -8,20 +8,31 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from retune.backends.attempts import current, job_key
-from retune.backends.base import ENDED, Backend, Installation, Order, View, load_backend
-from retune.backends.following import curve, follow, show
+from retune.backends.attempts import current
+from retune.backends.base import (
+    ENDED,
+    Backend,
+    Installation,
+    JobGoneError,
+    JobLostError,
+    Order,
+    View,
+    load_backend,
+)
+from retune.backends.cancelling import cancel, cancel_orphans, close
+from retune.backends.following import RESTARTS, follow, lost_too_often, model_of, show, vanished
 from retune.backends.patience import patiently
-from retune.backends.posting import adopt, place_order
+from retune.backends.posting import cancel_twins, place_order
 from retune.errors import BackendError
-from retune.records import Curve, Dataset, Job, JobStatus, Model, Recipe
+from retune.records import Dataset, Job, JobStatus, Model, Recipe
 from retune.spec.budget import Budget
 from retune.state import jobs, retrains, spending
 from retune.state.database import Database
 from retune.stats.training_curves import headline
 from retune.tracking import TrackedRun, Tracking
 
-_CANCELLED = View(JobStatus.CANCELLED, "cancelled")
+CLEARED = "its task was cleared or marked"
+"""Why a job was cancelled that the next try shall make anew."""
 
 
 def _utc() -> datetime:
@@ -83,13 +94,15 @@ def begin(
         return _under(recipe, row.model)
     if row is None:
         patiently(lambda: backend.validate(order), site.report)
-        _cancel_orphans(order, backend, site)
+        cancel_orphans(order, backend, site.db, site.clock, site.report)
     usd = backend.estimate(order).usd if row is None or row.job is None else None
 
     def reserve(tx: Connection) -> None:
         spending.reserve(tx, order.key, dataset.pipeline, usd, site.clock(), budget)
 
     job = place_order(order, backend, site.db, site.clock, site.report, reserve)
+    if job.place != recipe.place:  # made by another connection of the same account, or on another host
+        backend = load_backend(job.backend, site.installation, job.place)
     return Underway(order, job, backend, _tracked(order, site))
 
 
@@ -106,19 +119,51 @@ def rejoin(key: str, recipe: Recipe, dataset: Dataset, site: Site) -> Model | Un
     if row.model is not None:
         return _under(recipe, row.model)
     if row.status in ENDED:
-        raise BackendError(f"{recipe.title} {row.status}: {row.error}", f"then run again; see {row.job.url}")
+        error = BackendError(
+            f"{recipe.title} {row.status}: {row.error}", f"then run again; see {row.job.url}"
+        )
+        error.may_pass = row.status is JobStatus.CANCELLED and row.error == CLEARED
+        raise error
     backend = load_backend(recipe.backend, site.installation, row.job.place)
     order = Order(key, row.attempt, recipe, dataset)
     return Underway(order, row.job, backend, _tracked(order, site))
 
 
 def look(underway: Underway, site: Site) -> View:
-    """Show how a job goes that is waited for elsewhere, cancel a twin that came late, return the view."""
+    """Show how a job goes that is waited for elsewhere, cancel a twin that came late, return the view.
+
+    Raises:
+        JobLostError: Its trainer died; see `restart`.
+        BackendError: It cannot be seen.
+    """
     order, job, backend = underway.order, underway.job, underway.backend
-    adopt(order, backend, site.report, known=job)
-    view = patiently(lambda: backend.poll(job), site.report)
+    cancel_twins(order, job, backend, site.report)
+    try:
+        view = patiently(lambda: backend.poll(job), site.report, backend.settles_within_s)
+    except JobGoneError:
+        return vanished(job)
     show(order, view, patiently(lambda: backend.curves(job), site.report), underway.run, site.report)
     return view
+
+
+def restart(underway: Underway, error: JobLostError, losses: int, site: Site) -> View:
+    """Start a job again whose trainer died.
+
+    Args:
+        underway: The job.
+        error: How it died.
+        losses: How often it died before.
+        site: This installation.
+
+    Raises:
+        BackendError: It dies each time.
+    """
+    if losses >= RESTARTS:
+        underway.run.finish(JobStatus.FAILED, None)
+        raise lost_too_often(underway.order, underway.job, error, losses + 1) from error
+    site.report(f"{underway.order.recipe.title}: {error}; starting it again")
+    patiently(lambda: underway.backend.submit(underway.order, lambda: None), site.report)
+    return View(JobStatus.RUNNING)
 
 
 def settle(underway: Underway, view: View, site: Site) -> Model:
@@ -133,15 +178,15 @@ def settle(underway: Underway, view: View, site: Site) -> Model:
         BackendError: It failed, was cancelled, or its model cannot be fetched.
     """
     order, job, backend = underway.order, underway.job, underway.backend
-    adopt(order, backend, site.report, known=job)
+    cancel_twins(order, job, backend, site.report)
     model = None
     if view.status is JobStatus.SUCCEEDED:
-        model = _model(underway, view, site)
+        model = model_of(order, job, backend, underway.run, view, site.report)
     underway.run.finish(view.status, model)
     with site.db.write() as tx:
         known = jobs.get(tx, order.key)
         if known is None or known.status not in ENDED:  # whoever waited for it too may have been quicker
-            _close(tx, order.key, view, model, site.clock())
+            close(tx, order.key, view, model, site.clock())
     if model is None:
         raise BackendError(
             f"{order.recipe.title} {view.status}: {view.error}", f"then run again; see {job.url}"
@@ -189,6 +234,8 @@ def run_job(
 def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime | None = None) -> bool:
     """Cancel the running job of a recipe and a dataset, and say whether there was one.
 
+    One that had succeeded by then stays, for the next run to take.
+
     Raises:
         BackendError: It cannot be cancelled from here.
     """
@@ -197,18 +244,25 @@ def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime
     order, row = current(recipe, dataset, backend, site.db, artifacts, lambda _: None, forced_at)
     if row is None or row.model is not None:
         return False
-    for seen in patiently(lambda: backend.find(order), site.report):
-        if seen.status not in ENDED:
-            _cancel(seen.job, backend, site)
+    if row.job is not None and row.job.place != recipe.place:
+        backend = load_backend(row.backend, site.installation, row.job.place)
+    found = {one.job.provider_id: one.job for one in patiently(lambda: backend.find(order), site.report)}
     if row.job is not None:
-        _cancel(row.job, backend, site)
+        found[row.job.provider_id] = row.job
+    if not all([cancel(job, backend, site.report) for job in found.values()]):
+        return False
     with site.db.write() as tx:
-        _close(tx, order.key, _CANCELLED, None, site.clock())
+        close(tx, order.key, View(JobStatus.CANCELLED, CLEARED), None, site.clock())
     return True
 
 
-def cancel_stored(key: str, site: Site) -> bool:
+def cancel_stored(key: str, site: Site, why: str = "cancelled") -> bool:
     """Cancel the running job of a key by its stored handle, and say whether there was one.
+
+    Args:
+        key: The job's.
+        site: This installation.
+        why: A few words; CLEARED where the next try shall make the job anew.
 
     Raises:
         BackendError: It cannot be cancelled from here.
@@ -218,24 +272,11 @@ def cancel_stored(key: str, site: Site) -> bool:
     if row is None or row.job is None or row.status in ENDED:
         return False
     backend = load_backend(row.backend, site.installation, row.job.place)
-    _cancel(row.job, backend, site)
+    if not cancel(row.job, backend, site.report):
+        return False
     with site.db.write() as tx:
-        _close(tx, key, _CANCELLED, None, site.clock())
+        close(tx, key, View(JobStatus.CANCELLED, why), None, site.clock())
     return True
-
-
-def _cancel(job: Job, backend: Backend, site: Site) -> None:
-    patiently(lambda: backend.cancel(job), site.report)
-
-
-def _close(tx: Connection, key: str, view: View, model: Model | None, now: datetime) -> None:
-    """Write how a job ended, and what it cost: a cancelled one as much as was set aside for it."""
-    jobs.finished(tx, key, view.status, model, view.error, now)
-    aside = spending.get(tx, key)
-    if view.status is JobStatus.FAILED:
-        spending.release(tx, key)
-    elif aside is not None:
-        spending.settle(tx, key, model.cost_usd if model else aside.usd, now)
 
 
 def _refuse_forgotten(dataset: Dataset, db: Database) -> None:
@@ -253,45 +294,5 @@ def _tracked(order: Order, site: Site) -> TrackedRun:
     return tracking.run(order.dataset.pipeline, order.key, order.recipe, order.dataset)
 
 
-def _cancel_orphans(order: Order, backend: Backend, site: Site) -> None:
-    """Cancel what the attempt before left behind where it was cancelled before it had a handle."""
-    if order.attempt == 1:
-        return
-    key = job_key(order.dataset, order.recipe, backend.name, backend.account, order.attempt - 1)
-    with site.db.read() as tx:
-        row = jobs.get(tx, key)
-    if row is not None and row.job is None and row.posted_at is not None:
-        before = Order(key, order.attempt - 1, order.recipe, order.dataset)
-        for seen in patiently(lambda: backend.find(before), site.report):
-            if seen.status not in ENDED:
-                site.report(f"{order.recipe.title}: cancelling {seen.job.provider_id}, which came late")
-                _cancel(seen.job, backend, site)
-
-
 def _under(recipe: Recipe, model: Model) -> Model:
     return model.model_copy(update={"spec_digest": recipe.spec_digest, "recipe_index": recipe.index})
-
-
-def _model(underway: Underway, view: View, site: Site) -> Model:
-    order, backend, recipe = underway.order, underway.backend, underway.order.recipe
-    trained = patiently(lambda: backend.fetch(underway.job), site.report)
-    points = patiently(lambda: backend.curves(underway.job), site.report).points
-    underway.run.log(points)
-    names = sorted({name for point in points for name in point.values})
-    return Model(
-        spec_digest=recipe.spec_digest,
-        kind=trained.kind,
-        digest=trained.digest,
-        uri=trained.uri,
-        base_model=recipe.base_model,
-        base_digest=recipe.base_digest,
-        job_key=order.key,
-        recipe_index=recipe.index,
-        curves=tuple(Curve(name=name, points=curve(points, name)) for name in names),
-        seconds=view.seconds,
-        cost_usd=trained.cost_usd,
-        tracking_url=underway.run.url,
-        backend=backend.name,
-        place=underway.job.place,
-        served_as=trained.served_as,
-    )

@@ -61,13 +61,18 @@ class Patience:
         return max(pause, error.retry_after_s or 0.0)
 
 
-def patiently(call: Callable[[], Found], report: Callable[[str], None]) -> Found:
+def patiently(call: Callable[[], Found], report: Callable[[str], None], gone_within_s: float = 0.0) -> Found:
     """Return what a request that changes nothing brings, asking again while that may help.
+
+    Args:
+        call: The request.
+        report: Takes a line for each failure.
+        gone_within_s: As Patience takes it.
 
     Raises:
         BackendError: It failed for good, or too often in a row.
     """
-    patience = Patience()
+    patience = Patience(gone_within_s)
     while True:
         try:
             return call()

@@ -6,6 +6,7 @@ Where a backend can look at many jobs by few requests it does; others are asked 
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from retune.records import Job
 _MOST_IN_A_ROW = 20
 _AT_ONCE = 8
 _YIELD_EVERY = 200
+_CROWD = 1000
+"""So many who wait make the garbage collector's full walks long."""
+_COLLECT_EVERY_S = 3600.0
 
 Answers = Mapping[str, View | BackendError]
 
@@ -45,6 +49,9 @@ class AccountPoller:
         self._waits: dict[str, _Wait] = {}
         self._patience = Patience(most=_MOST_IN_A_ROW)
         self._task: asyncio.Task[None] | None = None
+        self._new = 0
+        """Waits since the garbage collector was last kept off."""
+        self._collected_at: float | None = None
 
     @property
     def rests(self) -> bool:
@@ -63,6 +70,7 @@ class AccountPoller:
         wait.done.append(future)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
+        self._spare_the_collector()
         try:
             return await future
         finally:
@@ -72,19 +80,43 @@ class AccountPoller:
 
     async def _run(self) -> None:
         while self._waits:
-            pause = self._backend.poll_every_s * random.uniform(0.8, 1.2)
+            await asyncio.sleep(await self._look_once())
+
+    async def _look_once(self) -> float:
+        """Look at all jobs, tell those who wait, and return the seconds until the next look."""
+        pause = self._backend.poll_every_s * random.uniform(0.8, 1.2)
+        try:
+            answers = await self._look([wait.job for wait in self._waits.values()])
+            self._patience.worked()
+            await self._tell(answers)
+        except BackendError as error:
             try:
-                answers = await self._look([wait.job for wait in self._waits.values()])
-                self._patience.worked()
-                await self._tell(answers)
-            except BackendError as error:
-                try:
-                    pause = self._patience.failed(error, time.monotonic())
-                except BackendError as final:
-                    self._give_up(final)
-            except Exception as error:  # a backend of a third party; those who wait must not wait for ever
-                self._give_up(BackendError(f"{self._backend.name} failed: {type(error).__name__}: {error}"))
-            await asyncio.sleep(pause)
+                pause = self._patience.failed(error, time.monotonic())
+            except BackendError as final:
+                self._give_up(final)
+        except Exception as error:  # a backend of a third party; those who wait must not wait for ever
+            self._give_up(BackendError(f"{self._backend.name} failed: {type(error).__name__}: {error}"))
+        return pause
+
+    def _spare_the_collector(self) -> None:
+        """Keep the garbage collector off what a crowd waits with.
+
+        A full collection walks over every object: with 10,000 triggers it stops all threads for half a
+        second, about once a minute, and finds next to nothing (benchmarks/waiting_jobs.py). What lies in
+        no cycle is freed as ever; the about seven objects in cycles that are left of each trigger are
+        collected once an hour while the crowd changes.
+        """
+        self._new += 1
+        if self._new < _CROWD or len(self._waits) < _CROWD:
+            return
+        self._new, now = 0, time.monotonic()
+        if self._collected_at is None:
+            self._collected_at = now
+        elif now - self._collected_at > _COLLECT_EVERY_S:
+            self._collected_at = now
+            gc.unfreeze()
+            gc.collect()
+        gc.freeze()
 
     async def _look(self, jobs: list[Job]) -> Answers:
         if isinstance(self._backend, PollsTogether):
@@ -97,6 +129,8 @@ class AccountPoller:
                     return await asyncio.to_thread(self._backend.poll, job)
                 except BackendError as error:
                     return error
+                except Exception as error:  # of a third party's backend; the other jobs are seen all the same
+                    return BackendError(f"{self._backend.name} failed: {type(error).__name__}: {error}")
 
         found = await asyncio.gather(*(one(job) for job in jobs))
         return {job.key: answer for job, answer in zip(jobs, found, strict=True)}

@@ -18,12 +18,12 @@ from sqlalchemy import Connection
 
 from retune.backends.base import ENDED, Backend, InDoubtError, Order, Sighting, TransientError
 from retune.backends.patience import Patience, patiently
-from retune.errors import BackendError, ConflictError
+from retune.errors import BackendError, ConflictError, RetuneError, StateError
 from retune.records import Job, JobStatus
 from retune.state import jobs, spending
 from retune.state.database import Database
 
-_LOOKS = 60
+LOOKS = 60
 """At the provider, while a request may be under way."""
 _MOST_POSTS = 3
 _BEST_FIRST = (
@@ -54,30 +54,33 @@ def place_order(
         reserve: Sets the job's money aside, in the transaction that writes the intent.
 
     Raises:
-        BackendError: The provider refuses the job, or it cannot be told whether it has made it.
+        BackendError: The provider refuses the job, it cannot be told whether it has made it, or somebody
+            cancelled it meanwhile.
         StateError: The state cannot be read or written.
     """
     intent = {"dataset": order.dataset.digest, "recipe": order.recipe.to_json()}
     title, short = order.recipe.title, order.key[:12]
-    posts, busy, told = 0, Patience(), False
+    posts, busy, told, doubt = 0, Patience(), False, Doubt(backend, clock)
     while True:
         with db.write() as tx:
             row = jobs.intend(
                 tx, order.key, order.dataset.pipeline, backend.name, order.attempt, intent, clock()
             )
-            if row.job is None:
+            if row.job is None and row.status not in ENDED:
                 reserve(tx)
         if row.job is not None:
             return row.job
-        if (found := adopt(order, backend, report)) is not None:
+        if row.status in ENDED:
+            raise BackendError(f"{title}: job {short} was cancelled before it was submitted", "run again")
+        if (found := _adopt(order, backend, db, report)) is not None:
             report(f"{title}: job {short} is there already; adopted")
-            return _store(order, found, backend, db)
-        rest = _in_doubt_for(row, backend, clock())
+            return found
+        rest = doubt.rest(row)
         if rest > 0:
             if not told:
                 report(f"{title}: a request for job {short} may be under way; looking for it")
             told = True
-            time.sleep(min(rest, backend.settles_within_s / _LOOKS))
+            time.sleep(min(rest, backend.settles_within_s / LOOKS))
             continue
         if posts >= _MOST_POSTS:
             raise InDoubtError(
@@ -85,7 +88,7 @@ def place_order(
                 "see the provider's status page, then clear the task",
             )
         try:
-            return _store(order, _post(order, row, backend, db, clock, report), backend, db)
+            return _store(order, _post(order, row, backend, db, clock, report, reserve), backend, db)
         except ConflictError:
             continue
         except InDoubtError as error:
@@ -97,40 +100,66 @@ def place_order(
             time.sleep(pause)
 
 
-def adopt(
-    order: Order, backend: Backend, report: Callable[[str], None], known: Job | None = None
-) -> Job | None:
-    """Return the job that does the order, and cancel every twin of it that has not ended.
-
-    Args:
-        order: The job.
-        backend: Where it runs.
-        report: Takes a line for each twin.
-        known: The job whose handle is stored; None: the best of those that are found.
-    """
+def _adopt(order: Order, backend: Backend, db: Database, report: Callable[[str], None]) -> Job | None:
+    """Return the job that does the order, stored, and cancel its twins."""
     seen = patiently(lambda: backend.find(order), report)
-    chosen = known or _best(seen)
+    best = _best(seen)
+    if best is None:
+        return None
+    # Stored before a twin is cancelled: who looks a moment later may see another one ahead.
+    kept = _store(order, best, backend, db)
+    _cancel_twins(seen, kept, backend, report)
+    return kept
+
+
+def cancel_twins(order: Order, known: Job, backend: Backend, report: Callable[[str], None]) -> None:
+    """Cancel every job of the order that has not ended and is not the one whose handle is stored."""
+    _cancel_twins(patiently(lambda: backend.find(order), report), known, backend, report)
+
+
+def _cancel_twins(
+    seen: Sequence[Sighting], known: Job, backend: Backend, report: Callable[[str], None]
+) -> None:
     for twin in seen:
-        if chosen and twin.job.provider_id != chosen.provider_id and twin.status not in ENDED:
-            report(f"{twin.job.provider_id} is a twin of {chosen.provider_id}; cancelling it")
+        if twin.job.provider_id != known.provider_id and twin.status not in ENDED:
+            report(f"{twin.job.provider_id} is a twin of {known.provider_id}; cancelling it")
             patiently(lambda twin=twin: backend.cancel(twin.job), report)  # type: ignore[misc]
-    return chosen
 
 
 def _best(seen: Sequence[Sighting]) -> Job | None:
-    """Return the job to keep: the furthest, and of equals the oldest, so that all who look agree."""
+    """Return the job to keep: the furthest, and of equals the oldest."""
     ranked = sorted(
         seen, key=lambda one: (_BEST_FIRST.index(one.status), one.created_at, one.job.provider_id)
     )
     return ranked[0].job if ranked else None
 
 
-def _in_doubt_for(row: jobs.JobRow, backend: Backend, now: datetime) -> float:
-    """Return for how many seconds a job that somebody asked for may still appear."""
-    if row.posted_at is None:
-        return 0.0
-    # A clock that was set back must not make it wait for ever.
-    return min(row.posted_at + backend.settles_within_s - now.timestamp(), backend.settles_within_s)
+class Doubt:
+    """For how long a job that somebody asked for may still appear.
+
+    A clock that was set back makes nobody wait longer than `settles_within_s`: what is left is read from
+    the wall clock once for each request, and counted down by one that nobody sets.
+
+    Args:
+        backend: Where the job runs.
+        clock: Returns the time.
+    """
+
+    def __init__(self, backend: Backend, clock: Callable[[], datetime]) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._posted_at: float | None = None
+        self._until = 0.0
+
+    def rest(self, row: jobs.JobRow) -> float:
+        """Return the seconds that are left; 0 or less where none are."""
+        if row.posted_at is None:
+            return 0.0
+        if row.posted_at != self._posted_at:
+            settles = self._backend.settles_within_s
+            left = min(row.posted_at + settles - self._clock().timestamp(), settles)
+            self._posted_at, self._until = row.posted_at, time.monotonic() + left
+        return self._until - time.monotonic()
 
 
 def _post(
@@ -140,31 +169,44 @@ def _post(
     db: Database,
     clock: Callable[[], datetime],
     report: Callable[[str], None],
+    reserve: Callable[[Connection], object],
 ) -> Job:
     posted: list[float] = []
 
     def posting() -> None:
         with db.write() as tx:
-            posted.append(jobs.posting(tx, order.key, row.posted_at, clock()))
+            at = jobs.posting(tx, order.key, row.posted_at, clock())
+            reserve(tx)  # somebody whose try of the same order failed may have given it back
+        posted.append(at)
 
     rows = order.dataset.train.rows
     report(f"{order.recipe.title}: {rows} rows, attempt {order.attempt}, job {order.key[:12]}")
     try:
         return backend.submit(order, posting)
-    except InDoubtError:
+    except (InDoubtError, StateError):
         raise
-    except BackendError:
-        if posted:
-            with db.write() as tx:
+    except RetuneError:
+        with db.write() as tx:
+            if posted:
                 jobs.refused(tx, order.key, posted[-1])
+            known = jobs.get(tx, order.key)
+            if known and known.job is None and known.posted_at is None and known.status not in ENDED:
                 spending.release(tx, order.key)
         raise
 
 
 def _store(order: Order, job: Job, backend: Backend, db: Database) -> Job:
-    """Store the handle; where somebody was quicker, his job stays and this one is cancelled."""
-    with db.write() as tx:
-        kept = jobs.submitted(tx, order.key, job)
+    """Store the handle; where somebody was quicker, his job stays and this one is cancelled.
+
+    Raises:
+        ConflictError: The order was cancelled meanwhile, and so is this job.
+    """
+    try:
+        with db.write() as tx:
+            kept = jobs.submitted(tx, order.key, job)
+    except ConflictError:
+        backend.cancel(job)
+        raise
     if kept.provider_id != job.provider_id:
         backend.cancel(job)
     return kept

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from retune.errors import ConflictError, StateError
 from retune.records import Job, JobStatus, Model
-from retune.state.database import stamp, when
+from retune.state.database import serialise, stamp, when
 from retune.state.tables import jobs
 
 
@@ -81,6 +82,7 @@ def intend(
     now: datetime,
 ) -> JobRow:
     """Write the intent to run a job, or return what is known of that key already."""
+    serialise(tx, f"job {key}")
     known = get(tx, key)
     if known is not None:
         return known
@@ -109,10 +111,10 @@ def posting(tx: Connection, key: str, seen: float | None, now: datetime) -> floa
         now: The time.
 
     Raises:
-        ConflictError: Somebody else posts it, or has stored its handle.
+        ConflictError: Somebody else posts it, has stored its handle, or has cancelled it.
     """
     at = stamp(now)
-    free = (jobs.c.key == key, jobs.c.job.is_(None), jobs.c.posted_at.is_not_distinct_from(seen))
+    free = (*_open(key), jobs.c.posted_at.is_not_distinct_from(seen))
     if tx.execute(update(jobs).where(*free).values(posted_at=at)).rowcount != 1:
         raise ConflictError(f"job {key} is posted by somebody else", "look for it again")
     return at
@@ -129,16 +131,23 @@ def submitted(tx: Connection, key: str, job: Job) -> Job:
     It is another's where that was stored first.
 
     Raises:
+        ConflictError: It was cancelled meanwhile.
         StateError: No such job was intended.
     """
-    free = (jobs.c.key == key, jobs.c.job.is_(None))
-    changed = tx.execute(update(jobs).where(*free).values(job=job.to_json(), status=JobStatus.RUNNING))
-    if changed.rowcount == 1:
+    record = {"job": job.to_json(), "status": JobStatus.RUNNING}
+    if tx.execute(update(jobs).where(*_open(key)).values(**record)).rowcount == 1:
         return job
     row = get(tx, key)
-    if row is None or row.job is None:
+    if row is None:
         raise StateError(f"no job {key} was intended", "write the intent before anything else")
+    if row.job is None:
+        raise ConflictError(f"job {key} was cancelled before it had a handle", "run again")
     return row.job
+
+
+def _open(key: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a job has neither a handle nor an end."""
+    return jobs.c.key == key, jobs.c.job.is_(None), jobs.c.finished_at.is_(None)
 
 
 def finished(

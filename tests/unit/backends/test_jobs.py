@@ -296,6 +296,8 @@ def test_cancelling_stops_the_job_and_the_next_run_is_a_new_attempt(run: Run) ->
     with pytest.raises(KeyboardInterrupt):
         run()
 
+    provider.answers = [RUNNING]
+
     def cancel() -> bool:
         return cancel_job(run.recipe, run.dataset, run.bench.site())
 

@@ -128,7 +128,8 @@ def test_a_page_that_is_none_is_never_an_empty_list(page: Any) -> None:
 )
 def test_every_status_has_its_name(status: str, view: View) -> None:
     assert view_of(job(status), SERVICE) == view
-    assert view_of(job(status, finished_at=160), SERVICE).seconds == 60.0
+    if view.ended:
+        assert view_of(job(status, finished_at=160), SERVICE).seconds == 60.0
 
 
 @pytest.mark.parametrize("status", ["on_hold", "", None, "RUNNING"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+import weakref
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from retune.backends import patience
+from retune.backends import patience, polling
 from retune.backends.base import Installation, JobGoneError, TransientError, View
 from retune.backends.polling import AccountPoller, Pollers
 from retune.errors import BackendError
@@ -159,6 +161,51 @@ def test_all_jobs_of_an_account_are_one_request(together: AccountPoller) -> None
     assert len(service.looks) <= 3
 
 
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+async def waited_for_by(waits: int, poller: AccountPoller) -> None:
+    """Let so many wait, then end their jobs."""
+    service.views = {}
+    tasks = [asyncio.create_task(poller.wait(job(f"job-{number}"))) for number in range(waits)]
+    await asyncio.sleep(0)
+    service.views = {f"job-{number}": SUCCEEDED for number in range(waits)}
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(("waits", "spared"), [(999, False), (1000, True)])
+def test_a_crowd_is_spared_by_garbage_collection(
+    unfrozen: None, together: AccountPoller, waits: int, spared: bool
+) -> None:
+    run(waited_for_by(waits, together))
+    assert (gc.get_freeze_count() > 0) is spared
+
+
+class Loop:
+    """An object in a cycle."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_of_a_crowd_is_collected_once_an_hour(
+    unfrozen: None, together: AccountPoller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = Loop()
+    garbage = weakref.ref(left)
+    run(waited_for_by(1000, together))
+    del left
+    gc.collect()
+    assert garbage() is not None
+    monkeypatch.setattr(polling, "_COLLECT_EVERY_S", 0.0)
+    run(waited_for_by(1000, together))
+    assert garbage() is None
+
+
 def test_an_outage_of_the_account_is_borne(together: AccountPoller) -> None:
     service.failures = [TransientError("503"), TransientError("429", retry_after_s=0.01)]
     assert run(ends(together, "a")) == [SUCCEEDED]
@@ -197,18 +244,43 @@ def test_who_stops_waiting_is_asked_for_no_more_and_waits_anew(together: Account
     assert run(story()) == SUCCEEDED
 
 
-def test_each_account_has_a_poller_of_its_own_and_a_new_one_after_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """An installation that knows the backend `together`."""
     metadata = tmp_path / "site" / "together-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: together\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(f"[retune.backends]\ntogether = {__name__}:TogetherBackend\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
+    return make_bench(tmp_path / "project").installation
+
+
+def test_a_job_that_cannot_be_seen_makes_no_second_poller_beside_those_who_wait(
+    installation: Installation,
+) -> None:
+    service.views = {"b": BackendError("forbidden")}
+
+    async def story() -> None:
+        pollers = Pollers(installation)
+        first = asyncio.create_task(pollers.wait(job("a")))
+        with pytest.raises(BackendError, match="forbidden"):
+            await pollers.wait(job("b"))
+        third = asyncio.create_task(pollers.wait(job("c")))
+        while sorted(service.looks[-1]) != ["a", "c"]:
+            await asyncio.sleep(0.001)
+        service.views = {"a": SUCCEEDED, "c": SUCCEEDED}
+        await asyncio.gather(first, third)
+
+    run(story())
+
+
+def test_each_account_has_a_poller_of_its_own_and_a_new_one_after_an_error(
+    installation: Installation,
+) -> None:
     service.views = {"a": SUCCEEDED, "b": SUCCEEDED, "c": SUCCEEDED}
 
     async def story() -> None:
-        pollers = Pollers(make_bench(tmp_path / "project").installation)
+        pollers = Pollers(installation)
         await asyncio.gather(
             pollers.wait(job("a", connection="one")),
             pollers.wait(job("b", connection="one")),

@@ -13,23 +13,29 @@ from retune.airflow import configuration
 from retune.airflow.links import JobPage, MLflowRun
 from retune.airflow.operators.base import RetuneOperator
 from retune.airflow.triggers.job import JobTrigger
+from retune.backends.base import JobLostError, View
 from retune.backends.costs import estimate_costs
 from retune.backends.following import follow, too_late
 from retune.backends.jobs import (
+    CLEARED,
     Site,
     Underway,
     begin,
     cancel_job,
     look,
     rejoin,
+    restart,
     settle,
 )
 from retune.errors import BackendError, RetuneError
-from retune.records import Dataset, Model, Recipe
+from retune.records import Dataset, JobStatus, Model, Recipe
 from retune.spec import seconds
+from retune.state import jobs
 from retune.state.spending import BudgetError
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 60.0, 900.0
+_ENDED_BY_HAND = frozenset({"restarting", "failed", "success", "skipped", "removed"})
+"""States in which a task that somebody cleared (`restarting`) or marked finds itself."""
 
 
 class _Training(RetuneOperator):
@@ -117,32 +123,47 @@ class FineTune(_Training):
             return self._end_or_wait(found, context, time.time() + timeout_s, _FIRST_LOOK_S)
         self._show(found.run.url, "", context)
         view = follow(found.order, found.job, found.backend, found.run, self.log.info, timeout_s)
+        if view.status is JobStatus.CANCELLED:  # by a person: a retry would start it again
+            return self._settled(found, view)
         return settle(found, view, self.site).to_json()
 
     def waited(
-        self, context: Context, event: dict[str, Any], key: str, deadline: float, look_s: float
+        self,
+        context: Context,
+        event: dict[str, Any],
+        key: str,
+        deadline: float,
+        look_s: float,
+        losses: int = 0,
     ) -> dict[str, Any]:
         """Go on after the triggerer: take the model, show how it goes and wait again, or give up."""
         recipe, dataset = self._given(context)
         if event["error"]:
-            raise AirflowFailException(event["error"])
-        found = rejoin(key, recipe, dataset, self.site)
+            kind = AirflowException if event.get("may_pass") else AirflowFailException
+            raise kind(event["error"])
+        try:
+            found = rejoin(key, recipe, dataset, self.site)
+        except BackendError as error:
+            raise _final(error) from error
         self._running = recipe, dataset, context
-        return self._end_or_wait(found, context, deadline, look_s)
+        return self._end_or_wait(found, context, deadline, look_s, losses)
 
     def _end_or_wait(
-        self, found: Model | Underway, context: Context, deadline: float, look_s: float
+        self, found: Model | Underway, context: Context, deadline: float, look_s: float, losses: int = 0
     ) -> dict[str, Any]:
         if isinstance(found, Model):
             self._show(found.tracking_url, "", context)
             return found.to_json()
         self._show(found.run.url, found.job.url, context)
-        view = look(found, self.site)
+        try:
+            view = look(found, self.site)
+        except JobLostError as error:
+            view, losses = restart(found, error, losses, self.site), losses + 1
         if view.ended:
-            try:
-                return settle(found, view, self.site).to_json()
-            except BackendError as error:
-                raise _final(error) from error
+            if view.status is JobStatus.CANCELLED and self._was_cleared(found):
+                what = f"{found.order.recipe.title}: job {found.job.provider_id} was cancelled by a clear"
+                raise BackendError(what, "the next try makes a new one")
+            return self._settled(found, view)
         if time.time() >= deadline:
             timeout_s = seconds(self.frozen(self.spec, context).training.timeout)
             raise AirflowFailException(str(too_late(found.order, found.job, timeout_s)))
@@ -160,8 +181,25 @@ class FineTune(_Training):
                 "key": found.order.key,
                 "deadline": deadline,
                 "look_s": min(2 * look_s, _LONGEST_LOOK_S),
+                "losses": losses,
             },
         )
+
+    def _settled(self, found: Underway, view: View) -> dict[str, Any]:
+        try:
+            return settle(found, view, self.site).to_json()
+        except BackendError as error:
+            raise _final(error) from error
+
+    def _was_cleared(self, found: Underway) -> bool:
+        """Say whether Retune itself cancelled the job.
+
+        Airflow starts the next try at once, the triggerer acts upon a clear seconds later: until then the
+        next try may have adopted the job.
+        """
+        with self.db.read() as tx:
+            row = jobs.get(tx, found.order.key)
+        return row is not None and row.status is JobStatus.CANCELLED and row.error == CLEARED
 
     def _given(self, context: Context) -> tuple[Recipe, Dataset]:
         recipe = Recipe.from_json(self.read(self.recipe, context))
@@ -180,13 +218,13 @@ class FineTune(_Training):
     def on_kill(self) -> None:
         """Cancel the job if someone ended the task; leave it to the next try if only the worker stops.
 
-        Airflow sends the same signal for both, but only in the first case is the task's state not
-        `running` any more. A job that goes on is adopted by its key, so it is never lost nor run twice.
+        Airflow sends the same signal for both, and also to a process that it took for dead, whose next try
+        waits already. A job that goes on is adopted by its key, so it is never lost nor run twice.
         """
         if self._running is None:
             return
         recipe, dataset, context = self._running
-        if _state(context) == "running":
+        if _state(context) not in _ENDED_BY_HAND:
             raise AirflowException("the worker stops; the training goes on and the next try adopts it")
         if self.frozen(self.spec, context).training.when_cleared == "keep":
             self.log.info("the task was ended from outside: its job goes on, and the next run adopts it")

@@ -44,22 +44,26 @@ class JobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event, `{"error": str}`: empty where the task shall look at the job."""
+        """Yield one event, `{"error": str}`: empty where the task shall look at the job.
+
+        With `"may_pass": True` where another try may see it.
+        """
+        from retune.backends.base import JobLostError
         from retune.errors import RetuneError
         from retune.records import Job
 
         job = Job.from_json(self.job)
+        error, may_pass = "", False
         try:
             pollers = await _shared()
             # In this task: `wait_for` would make another one for each of thousands of triggers.
             async with asyncio.timeout(max(self.until - time.time(), 0.0)):
                 await pollers.wait(job)
-            error = ""
-        except TimeoutError:
-            error = ""
+        except (TimeoutError, JobLostError):
+            pass  # the task looks at the job, and starts its trainer again
         except RetuneError as failure:
-            error = str(failure)
-        yield TriggerEvent({"error": error})  # type: ignore[no-untyped-call]
+            error, may_pass = str(failure), getattr(failure, "may_pass", False)
+        yield TriggerEvent({"error": error} | ({"may_pass": True} if may_pass else {}))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel the job of a task that somebody cleared or marked."""
@@ -93,6 +97,7 @@ def _installation() -> Installation:
 
 def _cancel(key: str) -> bool:
     from retune.airflow import configuration
-    from retune.backends.jobs import Site, cancel_stored
+    from retune.backends.jobs import CLEARED, Site, cancel_stored
 
-    return cancel_stored(key, Site(configuration.installation(), configuration.database(), lambda _: None))
+    site = Site(configuration.installation(), configuration.database(), lambda _: None)
+    return cancel_stored(key, site, CLEARED)
