@@ -58,7 +58,7 @@ UNDER_WAY = "while the request is under way"
 BROKEN = "when the request breaks off and commits later"
 POINTS = {
     "before the intent is committed": Point("retune.state.jobs:intend", after=True),
-    "after the intent": Point(f"{_POSTING}:adopt"),
+    "after the intent": Point(f"{_POSTING}:_adopt"),
     "after the upload": Point(f"{_OPENAI}:request_of"),
     "before the request": Point(f"{_OPENAI}:posted"),
     UNDER_WAY: Point(f"{_OPENAI}:posted", on_word=True),
@@ -67,7 +67,7 @@ POINTS = {
     "after the handle is stored": Point(f"{_OPERATOR}:look"),
     "worker and task": Point(f"{_POSTING}:_store", whom="both"),
     "worker alone": Point(f"{_OPENAI}:posted", whom="supervisor"),
-    "before the model is stored": Point(f"{_JOBS}:_close", resumed=True),
+    "before the model is stored": Point(f"{_JOBS}:close", resumed=True),
     "after the model is stored": Point(f"{_OPERATOR}:settle", after=True, resumed=True),
 }
 RESUMED = [name for name, point in POINTS.items() if point.resumed]

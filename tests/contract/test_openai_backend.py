@@ -29,6 +29,7 @@ from retune.backends.openai_jobs import OpenAIBackend
 from retune.backends.openai_refusals import LAST_DAY, posted
 from retune.backends.posting import place_order
 from retune.errors import BackendError
+from retune.prices import OWN_PRICES
 from retune.records import Dataset, Job, JobStatus
 from retune.settings import OpenAIAccount
 from retune.testing.emulators.process import Running, running
@@ -354,7 +355,7 @@ def test_another_service_goes_on_after_openais_last_day(desk: Desk) -> None:
     job = submitted(backend, order)
     assert job.url == f"{desk.emulator.url}/v1/fine_tuning/jobs/{job.provider_id}"
     assert backend.account == f"127.0.0.1:{desk.emulator.port}"
-    assert "whether 127.0.0.1" in backend.estimate(order).basis
+    assert "at 127.0.0.1 is not known" in backend.estimate(order).basis
 
 
 def test_the_account_names_host_organisation_and_project(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,6 +509,12 @@ def test_the_model_is_the_last_or_the_best_checkpoint(desk: Desk) -> None:
 
 
 def test_the_cost_is_the_billed_tokens_at_the_known_price(desk: Desk) -> None:
+    own = desk.bench.settings.resolve(OWN_PRICES)
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(
+        "version: 1\nbackends: {127.0.0.1: {models: {gpt-4.1-mini: {training: {sft: 5},"
+        " as_of: 2026-11-26, source: this test}}}}\n"
+    )
     backend, order = desk.backend(), desk.order(epochs=2)
     job = submitted(backend, order)
     with pytest.raises(TransientError, match="has no model"):

@@ -20,9 +20,12 @@ MOST_FAILURES = 5
 def job_key(dataset: Dataset, recipe: Recipe, backend: str, account: str, attempt: int) -> str:
     """Return the key of a job: the same data, recipe, payer and attempt are the same job.
 
-    What does not change the model is left out: the spec's digest, the recipe's place, our version.
+    What does not change the model is left out: the spec's digest, the recipe's place, our version. So is
+    what a hyperparameter that says nothing is called, so that a later version's new one changes no key.
     """
     what = recipe.to_json()
+    given = what["hyperparameters"].items()
+    what["hyperparameters"] = {name: value for name, value in given if value not in (None, "", {}, False)}
     for name in ("schema_version", "spec_digest", "retune_version", "index", "place"):
         del what[name]
     parts = {"dataset": dataset.digest, "recipe": what, "backend": backend, "account": account}

@@ -361,7 +361,7 @@ class House:
         context = {
             "ti": TaskInstance(),
             "params": {},
-            "dag_run": SimpleNamespace(start_date=datetime.now(UTC)),
+            "dag_run": SimpleNamespace(run_after=datetime.now(UTC)),
         }
         op = FineTune(
             task_id="fine_tune",

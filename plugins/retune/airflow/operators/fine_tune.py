@@ -58,9 +58,11 @@ class _Training(RetuneOperator):
         return Site(configuration.installation(), self.db, self.log.info)
 
     def forced_at(self, context: Context) -> datetime | None:
-        """Return since when jobs count: the run's start where its param `force` is set; None: always."""
-        started = context["dag_run"].start_date
-        return started if context["params"].get("force") else None
+        """Return since when jobs count where the run's param `force` is set; None: always.
+
+        Not since its start, which a task that is cleared later moves on.
+        """
+        return context["dag_run"].run_after if context["params"].get("force") else None
 
 
 class EstimateCosts(_Training):
