@@ -65,7 +65,13 @@ class AcmeService:
     async def create(self, request: Request) -> Any:
         asked = await request.json()
         name = f"job-{next(self.numbers)}"
-        self.jobs[name] = {"id": name, "created": time.time(), "ended": None, "cancelled": False, **asked}
+        self.jobs[name] = {
+            "id": name,
+            "created": time.time(),
+            "cancelled": False,
+            "key": asked["key"],
+            **asked["recipe"]["hyperparameters"],
+        }
         return self.shown(name)
 
     async def found(self, request: Request) -> Any:

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from benchmarks.airflow_recovery import CANCELLED, POINTS, SCENARIOS, Outcome, run_all
 from retune.airflow.operators.fine_tune import FineTune
-from retune.backends.jobs import Underway, begin, cancel_stored
+from retune.backends.jobs import CLEARED, Underway, begin, cancel_stored
 from retune.errors import BackendError
 from retune.testing.emulators.process import Running, running
 from tests.contract.openai_house import make_desk
@@ -60,7 +60,7 @@ def test_only_a_job_that_a_clear_cancelled_is_made_again_by_the_next_try(
     assert isinstance(found, Underway)
     # Airflow's next try has adopted the job, when the triggerer comes to cancel it.
     if who == "a clear":
-        assert cancel_stored(found.order.key, task.site)
+        assert cancel_stored(found.order.key, task.site, CLEARED)
     else:
         found.backend.cancel(found.job)
     context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None)}

@@ -68,6 +68,25 @@ class Order:
     recipe: Recipe
     dataset: Dataset
 
+    def handle(self, backend: str, provider_id: str, url: str, place: Mapping[str, str]) -> Job:
+        """Return the handle of the job that does it.
+
+        Args:
+            backend: Its name.
+            provider_id: What the provider calls the job.
+            url: Where a person can look at it.
+            place: How the backend is reached.
+        """
+        return Job(
+            spec_digest=self.recipe.spec_digest,
+            key=self.key,
+            backend=backend,
+            attempt=self.attempt,
+            provider_id=provider_id,
+            url=url,
+            place=dict(place),
+        )
+
 
 class Point(NamedTuple):
     """What was measured at one step."""

@@ -164,14 +164,11 @@ class KubernetesBackend:
 
     def _handle(self, order: Order) -> Job:
         name, namespace = job_name(order.key), self._cluster.namespace
-        return Job(
-            spec_digest=order.recipe.spec_digest,
-            key=order.key,
-            backend=self.name,
-            attempt=order.attempt,
-            provider_id=f"{namespace}/{name}",
-            url=f"k8s://{self._place.get('connection') or 'cluster'}/{namespace}/jobs/{name}",
-            place=self._place,
+        return order.handle(
+            self.name,
+            f"{namespace}/{name}",
+            f"k8s://{self._place.get('connection') or 'cluster'}/{namespace}/jobs/{name}",
+            self._place,
         )
 
     def _view(self, name: str, found: Any) -> View:

@@ -135,14 +135,11 @@ class LocalBackend:
 
     def _handle(self, order: Order, folder: JobFolder) -> Job:
         lease = Lease.read(folder)
-        return Job(
-            spec_digest=order.recipe.spec_digest,
-            key=order.key,
-            backend=self.name,
-            attempt=order.attempt,
-            provider_id=f"{lease.host if lease else socket.gethostname()}:{order.key}",
-            url=folder.path.as_uri(),
-            place=self._place,
+        return order.handle(
+            self.name,
+            f"{lease.host if lease else socket.gethostname()}:{order.key}",
+            folder.path.as_uri(),
+            self._place,
         )
 
     def _start(self, folder: JobFolder) -> None:

@@ -235,14 +235,11 @@ class OpenAIBackend:
     def _handle(self, order: Order, provider_id: str) -> Job:
         service = self._account.service
         own_page = f"{service.address}/fine_tuning/jobs/{provider_id}"
-        return Job(
-            spec_digest=order.recipe.spec_digest,
-            key=order.key,
-            backend=self.name,
-            attempt=order.attempt,
-            provider_id=provider_id,
-            url=f"https://platform.openai.com/finetune/{provider_id}" if service.is_openai else own_page,
-            place=self._place,
+        return order.handle(
+            self.name,
+            provider_id,
+            f"https://platform.openai.com/finetune/{provider_id}" if service.is_openai else own_page,
+            self._place,
         )
 
 

@@ -160,14 +160,8 @@ class SSHBackend:
         return f"{self._root}/{key}"
 
     def _handle(self, order: Order, folder: str) -> Job:
-        return Job(
-            spec_digest=order.recipe.spec_digest,
-            key=order.key,
-            backend=self.name,
-            attempt=order.attempt,
-            provider_id=f"{self._host.name}:{folder}",
-            url=f"sftp://{self._host.name}{folder}",
-            place=self._place,
+        return order.handle(
+            self.name, f"{self._host.name}:{folder}", f"sftp://{self._host.name}{folder}", self._place
         )
 
     def _copy(self, order: Order, folder: str, free: int) -> None:

@@ -198,15 +198,7 @@ class VertexBackend:
     def _handle(self, order: Order, job: types.TuningJob) -> Job:
         name = str(job.name)
         console = f"{_CONSOLE}/locations/{self._client.location}/tuning/tuningJob/{_number(name)}"
-        return Job(
-            spec_digest=order.recipe.spec_digest,
-            key=order.key,
-            backend=self.name,
-            attempt=order.attempt,
-            provider_id=name,
-            url=f"{console}?project={self._client.account.project}",
-            place=self._place,
-        )
+        return order.handle(self.name, name, f"{console}?project={self._client.account.project}", self._place)
 
 
 def _number(name: str) -> str:
