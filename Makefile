@@ -16,10 +16,10 @@ demo-stop: ## end all that the demo started
 
 test: setup ## unit, contract and DAG tests
 	$(BIN)/pytest -n 2 tests/unit
-	$(BIN)/pytest $(wildcard tests/contract tests/dags)
+	$(BIN)/pytest -n 2 --dist loadfile $(wildcard tests/contract tests/dags)
 
 faults: setup ## real processes, really killed
-	$(BIN)/pytest tests/faults
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults
 	$(BIN)/python -m benchmarks.exactly_once --trials $(TRIALS)
 
 check: setup ## style, types

@@ -272,6 +272,8 @@ def cancel_stored(key: str, site: Site, why: str = "cancelled") -> bool:
     if row is None or row.job is None or row.status in ENDED:
         return False
     backend = load_backend(row.backend, site.installation, row.job.place)
+    with site.db.write() as tx:  # before it, so that who waits for the job knows why it ended
+        jobs.noted(tx, key, why)
     if not cancel(row.job, backend, site.report):
         return False
     with site.db.write() as tx:

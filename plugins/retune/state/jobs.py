@@ -150,6 +150,11 @@ def _open(key: str) -> tuple[ColumnElement[bool], ...]:
     return jobs.c.key == key, jobs.c.job.is_(None), jobs.c.finished_at.is_(None)
 
 
+def noted(tx: Connection, key: str, reason: str) -> None:
+    """Note why a job that has not ended is about to be cancelled."""
+    tx.execute(update(jobs).where(jobs.c.key == key, jobs.c.finished_at.is_(None)).values(error=reason))
+
+
 def finished(
     tx: Connection, key: str, status: JobStatus, model: Model | None, error: str, now: datetime
 ) -> None:

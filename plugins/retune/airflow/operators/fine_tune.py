@@ -201,7 +201,7 @@ class FineTune(_Training):
         """
         with self.db.read() as tx:
             row = jobs.get(tx, found.order.key)
-        return row is not None and row.status is JobStatus.CANCELLED and row.error == CLEARED
+        return row is not None and row.error == CLEARED
 
     def _given(self, context: Context) -> tuple[Recipe, Dataset]:
         recipe = Recipe.from_json(self.read(self.recipe, context))

@@ -216,6 +216,7 @@ class Application:
             await connections.until_gone(request)
             return None
         if rule and do == "slow":
+            await request.body()  # so that it is carried out also for a client that has gone by then
             await asyncio.sleep(rule.after_s)
         if rule and do in ("refuse", "error"):
             if rule.act:
@@ -229,9 +230,8 @@ class Application:
         if self._emulator.contract is not None and do != "unknown_status":
             problems = self._emulator.contract.problems(route.method, route.template, answer)
             if problems:
-                return self._broken(
-                    f"the answer to {route.method} {request.url.path} breaks the contract: {problems}"
-                )
+                what = f"the answer to {route.method} {request.url.path} breaks the contract: {problems}"
+                return self._broken(what)
         return _json(200, answer)
 
     def _refusal(self, rule: Rule) -> Refused:
