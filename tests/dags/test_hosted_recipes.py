@@ -59,9 +59,13 @@ def shop(released: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         assert not emulator.problems()
 
 
-def test_a_job_of_a_service_is_waited_for_by_the_triggerer_and_competes(shop: Shop) -> None:
+def test_a_job_of_a_service_is_waited_for_by_the_triggerer_and_competes(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.emulator.set_options(phase_s={"running": 2.0})
     shop.with_recipes(RECIPE)
     run, found = shop.tune()
+    assert "Pausing task as DEFERRED" in capfd.readouterr().out
     assert [found["fine_tune[0]"], found["fine_tune_hosted[0]"]] == ["success", "success"]
     assert found["choose_candidate"] == found["decide"] == "success"
     [job] = shop.emulator.jobs()

@@ -350,6 +350,11 @@ class TaskInstance:
     def xcom_push(self, **_: Any) -> None: ...
 
 
+def carried(deferred: TaskDeferred) -> dict[str, Any]:
+    """Return the event of a trigger that says to look at the job."""
+    return {**deferred.trigger.carried, "error": ""}  # type: ignore[attr-defined]
+
+
 @dataclass
 class House:
     """The operator and its trigger in this project, with a provider where jobs are waited for elsewhere."""
@@ -464,7 +469,7 @@ def test_an_outage_that_outlasts_the_triggers_patience_is_left_to_airflows_retri
 
     event = asyncio.run(fires())
     with pytest.raises(Exception, match="503") as failure:
-        op.waited(context, event.payload, **deferred.kwargs)
+        op.waited(context, carried(deferred) | event.payload)
     assert not isinstance(failure.value, AirflowFailException)
 
 
@@ -473,7 +478,7 @@ def test_a_trainer_that_died_elsewhere_is_started_again_and_waited_for(house: Ho
     deferred = house.place(op, context)
     billed.provider.answers = [JobLostError("was killed"), RUNNING]
     with pytest.raises(TaskDeferred):
-        op.waited(context, {"error": ""}, **deferred.kwargs)
+        op.waited(context, carried(deferred))
     assert billed.provider.posts == 2
 
 
@@ -482,15 +487,15 @@ def test_a_trainer_that_dies_each_time_elsewhere_is_an_error_in_the_end(house: H
     deferred = house.place(op, context)
     billed.provider.answers = [JobLostError("was killed")]
 
-    def wait_again(kwargs: Any) -> None:
+    def wait_again(deferred: TaskDeferred) -> None:
         for _ in range(10):
             try:
-                op.waited(context, {"error": ""}, **kwargs)
+                op.waited(context, carried(deferred))
             except TaskDeferred as again:
-                kwargs = again.kwargs
+                deferred = again
 
     with pytest.raises(BackendError, match=r"was killed \(4 times\)"):
-        wait_again(deferred.kwargs)
+        wait_again(deferred)
 
 
 def test_a_trigger_wakes_the_task_of_a_trainer_that_died(house: House) -> None:
@@ -509,7 +514,7 @@ def test_a_job_that_a_person_cancelled_while_its_task_waited_is_not_made_again(h
     [key] = billed.provider.jobs.values()
     assert cancel_stored(key, op.site)
     with pytest.raises(AirflowFailException, match="cancelled"):
-        op.waited(context, {"error": ""}, **deferred.kwargs)
+        op.waited(context, carried(deferred))
 
 
 def test_a_job_whose_cleared_task_came_back_before_the_cancel_is_made_again(house: House) -> None:
@@ -522,7 +527,7 @@ def test_a_job_whose_cleared_task_came_back_before_the_cancel_is_made_again(hous
 
     asyncio.run(clear())
     with pytest.raises(BackendError, match="cancelled") as failure:
-        op.waited(context, {"error": ""}, **deferred.kwargs)
+        op.waited(context, carried(deferred))
     assert not isinstance(failure.value, AirflowFailException)
 
 

@@ -129,26 +129,18 @@ class FineTune(_Training):
             return self._settled(found, view)
         return settle(found, view, self.site).to_json()
 
-    def waited(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        key: str,
-        deadline: float,
-        look_s: float,
-        losses: int = 0,
-    ) -> dict[str, Any]:
+    def waited(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the triggerer: take the model, show how it goes and wait again, or give up."""
         recipe, dataset = self._given(context)
         if event["error"]:
             kind = AirflowException if event.get("may_pass") else AirflowFailException
             raise kind(event["error"])
         try:
-            found = rejoin(key, recipe, dataset, self.site)
+            found = rejoin(event["key"], recipe, dataset, self.site)
         except BackendError as error:
             raise _final(error) from error
         self._running = recipe, dataset, context
-        return self._end_or_wait(found, context, deadline, look_s, losses)
+        return self._end_or_wait(found, context, event["deadline"], event["look_s"], event["losses"])
 
     def _end_or_wait(
         self, found: Model | Underway, context: Context, deadline: float, look_s: float, losses: int = 0
@@ -176,15 +168,15 @@ class FineTune(_Training):
                 found.job.to_json(),
                 min(time.time() + look_s, deadline),
                 spec.training.when_cleared == "cancel",
+                # Looks become rarer: short jobs show their curves soon, long ones cost few workers' seconds.
+                {
+                    "key": found.order.key,
+                    "deadline": deadline,
+                    "look_s": min(2 * look_s, _LONGEST_LOOK_S),
+                    "losses": losses,
+                },
             ),
             method_name="waited",
-            # Looks become rarer: short jobs show their curves soon, long ones cost few workers' seconds.
-            kwargs={
-                "key": found.order.key,
-                "deadline": deadline,
-                "look_s": min(2 * look_s, _LONGEST_LOOK_S),
-                "losses": losses,
-            },
         )
 
     def _settled(self, found: Underway, view: View) -> dict[str, Any]:

@@ -28,23 +28,37 @@ class JobTrigger(BaseTrigger):
         job: The Job's JSON; free of secrets.
         until: When to wake the task at the latest, in seconds since 1970.
         cancel_when_cleared: Whether the job is cancelled where somebody ends the waiting task.
+        carried: What the task needs to go on: it comes back in the event, as `dag.test()` drops the
+            arguments of a deferral.
     """
 
-    def __init__(self, job: dict[str, Any], until: float, cancel_when_cleared: bool) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        until: float,
+        cancel_when_cleared: bool,
+        carried: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job = job
         self.until = until
         self.cancel_when_cleared = cancel_when_cleared
+        self.carried = carried or {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how the triggerer makes this trigger again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"job": self.job, "until": self.until, "cancel_when_cleared": self.cancel_when_cleared},
+            {
+                "job": self.job,
+                "until": self.until,
+                "cancel_when_cleared": self.cancel_when_cleared,
+                "carried": self.carried,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event, `{"error": str}`: empty where the task shall look at the job.
+        """Yield one event, what is carried and `error`: empty where the task shall look at the job.
 
         With `"may_pass": True` where another try may see it.
         """
@@ -63,7 +77,8 @@ class JobTrigger(BaseTrigger):
             pass  # the task looks at the job, and starts its trainer again
         except RetuneError as failure:
             error, may_pass = str(failure), getattr(failure, "may_pass", False)
-        yield TriggerEvent({"error": error} | ({"may_pass": True} if may_pass else {}))  # type: ignore[no-untyped-call]
+        told = self.carried | {"error": error} | ({"may_pass": True} if may_pass else {})
+        yield TriggerEvent(told)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel the job of a task that somebody cleared or marked."""
