@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import subprocess
+import sys
+from pathlib import Path
 
-from benchmarks.exactly_once import run_apart
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = 200
 
-TRIALS = 100
 
-
-@pytest.mark.parametrize("kind", ["openai", "vertex"])
-def test_orders_whose_processes_are_killed_at_random_statements_are_one_job_and_one_bill(kind: str) -> None:
-    outcome = run_apart(kind, TRIALS, seed=20261126)
-    assert outcome.trials == TRIALS and outcome.kills > TRIALS / 2
-    assert dict(outcome.survivors) == {1: TRIALS}
-    assert dict(outcome.bills) == {1: TRIALS}
+def test_orders_whose_processes_are_killed_at_random_statements_are_one_job_and_one_bill() -> None:
+    command = [sys.executable, "-m", "benchmarks.exactly_once", "--trials", str(TRIALS), "--seed", "20261126"]
+    # In a process of its own: it counts the statements of modules before they are imported.
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    found = re.findall(r"^ok   must: (\w+): (\d+) orders, (\d+) kills", done.stdout, re.MULTILINE)
+    assert [(kind, int(orders)) for kind, orders, _ in found] == [("openai", 100), ("vertex", 100)]
+    assert all(int(kills) > TRIALS / 4 for _, _, kills in found)

@@ -22,6 +22,7 @@ from retune.testing.emulators.store import Store
 
 _HOST = "127.0.0.1"
 _READY_WITHIN_S = 60.0
+_TRIES = 5
 
 
 class Running:
@@ -58,6 +59,15 @@ class Running:
         Raises:
             EndpointError: It ended, or did not answer in time.
         """
+        for _ in range(_TRIES):
+            if self._try_to_start():
+                return self
+            # Somebody took the free port since it was looked for.
+            self.port = free_ports(_HOST, {"emulator": 0})["emulator"]
+        raise EndpointError(f"the {self.kind} emulator found no free port in {_TRIES} tries", "see its log")
+
+    def _try_to_start(self) -> bool:
+        """Start it; False where its port is taken and nobody knows it by that yet."""
         command = [sys.executable, "-m", "retune.testing.emulators", self.kind]
         command += ["--folder", str(self.folder), "--port", str(self.port), "--host", _HOST]
         with self.log_file.open("ab") as log:
@@ -68,9 +78,12 @@ class Running:
         while not self._is_ready():
             if self._child.poll() is not None or time.monotonic() > deadline:
                 words = self.log_file.read_text(errors="replace")[-2000:]
+                if "address already in use" in words and not self._known:
+                    return False
                 raise EndpointError(f"the {self.kind} emulator did not start: {words}", "see its log")
             time.sleep(0.02)
-        return self
+        self._known = True
+        return True
 
     def kill(self) -> None:
         """Kill it with `kill -9`, and all that is in its process group."""
