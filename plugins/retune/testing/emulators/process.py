@@ -39,6 +39,8 @@ class Running:
         self.port = free_ports(_HOST, {"emulator": 0})["emulator"]
         self.log_file = folder / "emulator.log"
         self._child: subprocess.Popen[bytes] | None = None
+        self._known = False
+        """Whether it was up once, so that others may know its address."""
         self._store: Store | None = None
 
     @property
@@ -135,8 +137,10 @@ class Running:
         return httpx.get(f"{self.url}{path}", timeout=60, trust_env=False).raise_for_status().json()
 
     def _is_ready(self) -> bool:
-        with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/_emulator/ready", timeout=5, trust_env=False).is_success
+        """Say whether our own child answers: where it lost its port, somebody else may."""
+        with suppress(httpx.HTTPError, ValueError):
+            answer = httpx.get(f"{self.url}/_emulator/ready", timeout=5, trust_env=False)
+            return self._child is not None and answer.json().get("pid") == self._child.pid
         return False
 
 

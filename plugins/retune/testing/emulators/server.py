@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import traceback
 from collections import Counter
@@ -273,15 +274,14 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
-            message = await receive()
-            stage = message["type"].removeprefix("lifespan.")
-            await (self._emulator.start() if stage == "startup" else self._emulator.stop())
-            await send({"type": f"{message['type']}.complete"})
-            if stage == "shutdown":
+            kind = (await receive())["type"]
+            await (self._emulator.start() if kind == "lifespan.startup" else self._emulator.stop())
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
                 return
 
     async def _ready(self, call: Call) -> dict[str, Any]:
-        return {"ready": True}
+        return {"ready": True, "pid": os.getpid()}
 
     async def _read_counts(self, call: Call) -> dict[str, int]:
         return dict(self._counts)
