@@ -49,11 +49,10 @@ def cancel_orphans(
         row = jobs.get(tx, key)
     if row is not None and row.job is None and row.posted_at is not None:
         before, doubt = Order(key, order.attempt - 1, order.recipe, order.dataset), Doubt(backend, clock)
-        while not (found := patiently(lambda: backend.find(before), report)):
-            rest = doubt.rest(row)
-            if rest <= 0:
-                return
+        rest = doubt.rest(row)
+        while not (found := patiently(lambda: backend.find(before), report)) and rest > 0:
             time.sleep(min(rest, backend.settles_within_s / LOOKS))
+            rest = doubt.rest(row)
         for seen in found:
             if seen.status not in ENDED:
                 report(f"{order.recipe.title}: cancelling {seen.job.provider_id}, which came late")

@@ -58,24 +58,17 @@ def place_order(
             cancelled it meanwhile.
         StateError: The state cannot be read or written.
     """
-    intent = {"dataset": order.dataset.digest, "recipe": order.recipe.to_json()}
     title, short = order.recipe.title, order.key[:12]
     posts, busy, told, doubt = 0, Patience(), False, Doubt(backend, clock)
     while True:
-        with db.write() as tx:
-            row = jobs.intend(
-                tx, order.key, order.dataset.pipeline, backend.name, order.attempt, intent, clock()
-            )
-            if row.job is None and row.status not in ENDED:
-                reserve(tx)
+        row = _intended(order, backend, db, clock, reserve)
         if row.job is not None:
             return row.job
-        if row.status in ENDED:
-            raise BackendError(f"{title}: job {short} was cancelled before it was submitted", "run again")
+        # Taken before the look: only one that begins after the wait shows all that came within it.
+        rest = doubt.rest(row)
         if (found := _adopt(order, backend, db, report)) is not None:
             report(f"{title}: job {short} is there already; adopted")
             return found
-        rest = doubt.rest(row)
         if rest > 0:
             if not told:
                 report(f"{title}: a request for job {short} may be under way; looking for it")
@@ -98,6 +91,30 @@ def place_order(
             pause = busy.failed(error, time.monotonic())
             report(f"{title}: {error}; trying again in {pause:.0f} s")
             time.sleep(pause)
+
+
+def _intended(
+    order: Order,
+    backend: Backend,
+    db: Database,
+    clock: Callable[[], datetime],
+    reserve: Callable[[Connection], object],
+) -> jobs.JobRow:
+    """Write the intent and set its money aside, or return what is known of the order already.
+
+    Raises:
+        BackendError: Somebody cancelled it meanwhile.
+    """
+    intent = {"dataset": order.dataset.digest, "recipe": order.recipe.to_json()}
+    pipeline = order.dataset.pipeline
+    with db.write() as tx:
+        row = jobs.intend(tx, order.key, pipeline, backend.name, order.attempt, intent, clock())
+        if row.job is None and row.status not in ENDED:
+            reserve(tx)
+    if row.job is None and row.status in ENDED:
+        what = f"{order.recipe.title}: job {order.key[:12]} was cancelled before it was submitted"
+        raise BackendError(what, "run again")
+    return row
 
 
 def _adopt(order: Order, backend: Backend, db: Database, report: Callable[[str], None]) -> Job | None:

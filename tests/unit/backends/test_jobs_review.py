@@ -231,6 +231,30 @@ def test_two_who_find_twins_at_different_moments_keep_the_same_one(run: Run) -> 
     assert stored is not None and stored.provider_id not in billed.provider.cancelled
 
 
+def test_only_a_look_that_begins_after_the_wait_lets_another_request_go(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow list: what it shows is as old as the question."""
+    settles = BilledBackend.settles_within_s
+    begun, find = time.monotonic(), BilledBackend.find
+
+    def slowly(self: BilledBackend, order: Order) -> list[Sighting]:
+        shown = time.monotonic() - begun > 0.8 * settles
+        found = find(self, order)
+        time.sleep(0.6 * settles)
+        return found if shown else []
+
+    def lose() -> None:
+        nonlocal begun
+        begun = time.monotonic()
+        monkeypatch.setattr(BilledBackend, "find", slowly)
+        raise InDoubtError("the connection broke")
+
+    billed.provider.submits = [lose]
+    run()
+    assert (billed.provider.posts, len(billed.provider.jobs)) == (1, 1)
+
+
 # --- clocks ---------------------------------------------------------------------------------------
 
 
