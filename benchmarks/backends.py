@@ -11,9 +11,7 @@ A `must` that fails makes the command fail; a `goal` that is missed is printed a
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks import training_speed, waiting_jobs
+from benchmarks.figures import tell
 
 RESULTS = Path(__file__).parent / "results" / "backends.json"
 
@@ -37,19 +36,9 @@ def main() -> None:
         "machine": f"{psutil.cpu_count()} cores, Python {platform.python_version()}",
         "waiting_jobs": waiting_jobs.measure(options.jobs, options.steady),
         "training_speed": training_speed.measure(options.runs, options.epochs),
-        "verdicts": {},
     }
-    failed = []
     lines = [*waiting_jobs.lines(results["waiting_jobs"]), *training_speed.lines(results["training_speed"])]
-    for kind, name, figure, will_do, wished in lines:
-        word = "ok" if will_do(figure) else "FAILED" if kind == "must" else "SHORT"
-        failed += [name] if word == "FAILED" else []
-        results["verdicts"][name] = f"{word}: {figure} ({kind}: {wished})"
-        print(f"{word:7}{kind:5} {name}: {figure:,} (wished: {wished})")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+    tell(results, lines, RESULTS)
 
 
 if __name__ == "__main__":

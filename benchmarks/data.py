@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from benchmarks import chat_rows, near_duplicates, personal_data
+from benchmarks.figures import tell
 from benchmarks.plain_script import judge_with_plain_script
 from retune.artifacts import Artifacts
 from retune.data.cleaning import drop_duplicates
@@ -259,17 +260,7 @@ def main() -> None:
     if near_duplicates.BANKING.is_dir():
         results["leaks"] = near_duplicates.leaks()
     print(json.dumps(results, indent=1))
-    failed = []
-    results["verdicts"] = {}
-    for kind, name, figure, will_do, wished in lines(results):
-        word = "ok" if will_do(figure) else "FAILED" if kind == "must" else "SHORT"
-        failed += [name] if word == "FAILED" else []
-        results["verdicts"][name] = f"{word}: {figure} ({kind}: {wished})"
-        print(f"{word:7}{kind:5} {name}: {figure:,} (wished: {wished})")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+    tell(results, lines(results), RESULTS)
 
 
 if __name__ == "__main__":

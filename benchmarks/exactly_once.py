@@ -47,6 +47,7 @@ LIST_LAG_S, LATE_S, SETTLE_S = 0.05, 0.15, 8.0
 CRASH_AGAIN = 0.25
 BUCKET = "retune-rows"
 MOST_TRIES = 6
+_TOLD_EVERY = 250
 CREATES = {
     "openai": "POST /v1/fine_tuning/jobs",
     "vertex": "POST /v1beta1/projects/{project}/locations/{location}/tuningJobs",
@@ -276,7 +277,11 @@ def run_trials(kind: str, trials: int, seed: int, *, sweep: bool = False, at_onc
                 futures = [
                     pool.submit(run_trial, number, crashes) for number, crashes in enumerate(plans, start=1)
                 ]
-                done = [future.result() for future in futures]
+                done = []
+                for future in futures:
+                    done.append(future.result())
+                    if len(done) % _TOLD_EVERY == 0:
+                        print(f"{kind}: {len(done)} of {len(futures)} orders", flush=True)
             jobs = emulator.jobs()
             problems = emulator.problems()
     if problems:

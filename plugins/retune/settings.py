@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from retune.errors import SetupError
 OPENAI_URL = "https://api.openai.com/v1"
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SETTLE_S = 120.0
+_MASKED_KEY = re.compile(r"[\w-]*\*{3,}[\w-]*")
+_SHOWN = 600
 
 
 def _environment(option: str) -> str | None:
@@ -131,6 +134,12 @@ class OpenAIAccount:
     api_key: str = field(repr=False)
     organization: str = ""
     project: str = ""
+
+    def clean(self, text: str) -> str:
+        """Return a text of the service as people may see it: no key, not even a masked one, and not long."""
+        if self.api_key:
+            text = text.replace(self.api_key, "***")
+        return " ".join(_MASKED_KEY.sub("***", text).split())[:_SHOWN]
 
 
 @dataclass(frozen=True)

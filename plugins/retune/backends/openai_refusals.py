@@ -7,7 +7,6 @@ its headers, so they are never kept as a cause.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -32,10 +31,8 @@ CLOSING = (
     "OpenAI is closing self-serve fine-tuning: since 7 May 2026 no organisation may start that never"
     " tuned, since 2 July 2026 none that was inactive, and after 6 January 2027 nobody"
 )
-_MASKED_KEY = re.compile(r"[\w-]*\*{3,}[\w-]*")
 _NO_QUOTA = frozenset({"insufficient_quota", "billing_not_active", "billing_hard_limit_reached"})
 _TIMES_OUT = frozenset({408, 409})
-_SHOWN = 600
 _NEEDED = ("id", "created_at")
 _UNREADABLE = (AttributeError, ValueError)
 """What the SDK stumbles over: cut JSON, or a page of text where it looks for a list."""
@@ -87,10 +84,8 @@ class Service:
         return "openai" if self.is_openai else urlsplit(self.account.base_url).hostname or ""
 
     def clean(self, text: str) -> str:
-        """Return a text of the service as people may see it: no key, not even a masked one, and not long."""
-        if self.account.api_key:
-            text = text.replace(self.account.api_key, "***")
-        return " ".join(_MASKED_KEY.sub("***", text).split())[:_SHOWN]
+        """Return a text of the service as people may see it; see `OpenAIAccount.clean`."""
+        return self.account.clean(text)
 
 
 def asked(service: Service, call: Callable[[], Found]) -> Found:

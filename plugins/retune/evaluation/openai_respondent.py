@@ -8,7 +8,6 @@ a refusal that names them is heeded.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -24,8 +23,6 @@ from retune.text.formats import openai_rows
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-_MASKED_KEY = re.compile(r"[\w-]*\*{3,}[\w-]*")
-_SHOWN = 600
 _ACTIONS = {
     401: "put a valid key into connection {connection!r}",
     403: "give the account behind connection {connection!r} the right to ask this model",
@@ -139,10 +136,7 @@ class OpenAIRespondent:
 
     def _said(self, error: Exception) -> str:
         """Return an error in words, without a key, not even a masked one."""
-        text = f"{type(error).__name__}: {error}"
-        if self._account.api_key:
-            text = text.replace(self._account.api_key, "***")
-        return " ".join(_MASKED_KEY.sub("***", text).split())[:_SHOWN]
+        return self._account.clean(f"{type(error).__name__}: {error}")
 
 
 class EndpointRespondent(OpenAIRespondent):

@@ -12,7 +12,6 @@ and `not_eligible`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +30,7 @@ from retune.testing.emulators.openai_training import TrainedCurves, trainings_of
 from retune.testing.emulators.openai_work import STATUSES, Job, VirtualCurves, Work
 from retune.testing.emulators.server import Call, Emulator, Refused, Route
 from retune.testing.emulators.store import Store
-from retune.testing.emulators.training import keep_tending
+from retune.testing.emulators.tending import Tending
 
 
 class OpenAiEmulator(Emulator):
@@ -51,7 +50,11 @@ class OpenAiEmulator(Emulator):
         self._answers = Answers(options.vllm) if options.vllm else None
         adapter = self._trainings.adapter if self._trainings else None
         self._chat = Chat(self._models, self._answers, adapter)
-        self._tending: asyncio.Task[None] | None = None
+        self._tending = (
+            Tending(self._trainings, lambda: self._every(time.time()), self._record, store.add_problem)
+            if self._trainings
+            else None
+        )
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -85,22 +88,15 @@ class OpenAiEmulator(Emulator):
 
     async def start(self) -> None:
         """Tend the trainings, also those that an earlier process began."""
-        if self._trainings is not None:
-            tending = keep_tending(self._trainings, lambda: self._every(time.time()), self._record)
-            self._tending = asyncio.create_task(tending)
-            self._tending.add_done_callback(self._note)
+        if self._tending is not None:
+            self._tending.start()
 
     async def stop(self) -> None:
         """Pause the trainings."""
-        if self._tending is not None and self._trainings is not None:
-            self._tending.cancel()
-            self._trainings.stop()
+        if self._tending is not None:
+            self._tending.stop()
         if self._answers is not None:
             await self._answers.close()
-
-    def _note(self, tending: asyncio.Task[None]) -> None:
-        if not tending.cancelled() and (error := tending.exception()) is not None:
-            self.store.add_problem(f"trainings are no longer tended: {error!r}")
 
     def _record(self, job: Job, came: list[Phase]) -> None:
         self._work.record(job, came, time.time(), self.options.now())

@@ -6,7 +6,6 @@ outlives a kill of the emulator, which then finds it again by its job directory.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -37,7 +36,6 @@ DEFAULTS: dict[str, Any] = {
 }
 """What `auto` means; right for a model of half a million weights."""
 _MOST_STARTS = 3
-_EVERY_S = 0.2
 
 
 class Trainable(Protocol):
@@ -237,22 +235,6 @@ class Trainings(Generic[J]):
     def _is_alive(self, folder: JobFolder) -> bool:
         child = self._children.get(folder.path.name)
         return (child is not None and child.poll() is None) or is_alive(folder, time.time())
-
-
-async def keep_tending(
-    trainings: Trainings[J], jobs: Callable[[], Iterable[J]], record: Callable[[J, list[Phase]], None]
-) -> None:
-    """Tend the trainings of an emulator until cancelled.
-
-    Args:
-        trainings: Those to tend.
-        jobs: Returns every job, moved on until now, oldest first.
-        record: Stores a job whose life changed, with the phases that it came into.
-    """
-    while True:
-        for job, came in trainings.tend(jobs(), time.time()):
-            record(job, came)
-        await asyncio.sleep(_EVERY_S)
 
 
 def defaults(options: Options) -> dict[str, Any]:

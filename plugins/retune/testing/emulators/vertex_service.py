@@ -8,7 +8,6 @@ Fault rules may name the refusals `no_quota` (429), `no_permission` (403) and `u
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -20,7 +19,7 @@ from retune.testing.emulators.gcs_objects import Objects
 from retune.testing.emulators.gcs_uploads import Uploads
 from retune.testing.emulators.server import Call, Emulator, Refused, Route
 from retune.testing.emulators.store import Store
-from retune.testing.emulators.training import keep_tending
+from retune.testing.emulators.tending import Tending
 from retune.testing.emulators.vertex_accounts import Accounts
 from retune.testing.emulators.vertex_contract import GoogleContract
 from retune.testing.emulators.vertex_experiments import Experiments
@@ -65,7 +64,11 @@ class VertexEmulator(Emulator):
         self._jobs = Jobs(store, self._objects, self._work)
         self._experiments = Experiments(store, self._work, curves)
         self._inference = Inference(store, self._answers, adapter)
-        self._tending: asyncio.Task[None] | None = None
+        self._tending = (
+            Tending(self._trainings, lambda: self._every(time.time()), self._work.record, store.add_problem)
+            if self._trainings
+            else None
+        )
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -100,22 +103,15 @@ class VertexEmulator(Emulator):
 
     async def start(self) -> None:
         """Tend the trainings, also those that an earlier process began."""
-        if self._trainings is not None:
-            tending = keep_tending(self._trainings, lambda: self._every(time.time()), self._work.record)
-            self._tending = asyncio.create_task(tending)
-            self._tending.add_done_callback(self._note)
+        if self._tending is not None:
+            self._tending.start()
 
     async def stop(self) -> None:
         """Pause the trainings."""
-        if self._tending is not None and self._trainings is not None:
-            self._tending.cancel()
-            self._trainings.stop()
+        if self._tending is not None:
+            self._tending.stop()
         if self._answers is not None:
             await self._answers.close()
-
-    def _note(self, tending: asyncio.Task[None]) -> None:
-        if not tending.cancelled() and (error := tending.exception()) is not None:
-            self.store.add_problem(f"trainings are no longer tended: {error!r}")
 
     def _every(self, now: float) -> list[Job]:
         with self.store.transaction():
