@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import weakref
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from retune.backends import patience, polling
+from retune.backends import polling
 from retune.backends.base import Installation, JobGoneError, TransientError, View
 from retune.backends.polling import AccountPoller, Pollers
 from retune.errors import BackendError
 from retune.records import Job, JobStatus
 from tests.tuning import make_bench
+from tests.unit.backends.provider import RUNNING, SUCCEEDED
+from tests.unit.backends.service import TogetherBackend, job_of, service
 
 Found = TypeVar("Found")
-RUNNING, SUCCEEDED = View(JobStatus.RUNNING), View(JobStatus.SUCCEEDED, seconds=3.0)
 
-
-@dataclass
-class Service:
-    """What a provider shows."""
-
-    views: dict[str, View | BackendError] = field(default_factory=dict)
-    """Key -> what is seen of the job; RUNNING where nothing is said."""
-    failures: list[BackendError] = field(default_factory=list)
-    """What the first looks bring."""
-    looks: list[list[str]] = field(default_factory=list)
-    """The keys of each look."""
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-service = Service()
-
-
-class TogetherBackend:
-    """Looks at all jobs by one request."""
-
-    name = "together"
-    poll_every_s = 0.001
-    settles_within_s = 0.02
-    account = "org"
-
-    def __init__(self, installation: Installation, place: Mapping[str, str]) -> None:
-        pass
-
-    async def poll_many(self, jobs: Sequence[Job]) -> Mapping[str, View | BackendError]:
-        service.looks.append([job.key for job in jobs])
-        service.asked.set()
-        if service.failures:
-            raise service.failures.pop(0)
-        return {job.key: service.views.get(job.key, RUNNING) for job in jobs}
+pytestmark = pytest.mark.usefixtures("quick", "fresh")
 
 
 class SingleBackend:
@@ -75,24 +41,6 @@ class SingleBackend:
         return seen
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "service", Service())
-    monkeypatch.setattr(patience, "_FIRST_S", 0.001)
-
-
-def job(key: str, **place: str) -> Job:
-    return Job(
-        spec_digest="sha256:0",
-        key=key,
-        backend="together",
-        attempt=1,
-        provider_id=key,
-        url="https://provider.example",
-        place=place,
-    )
-
-
 def run(story: Coroutine[Any, Any, Found]) -> Found:
     return asyncio.run(asyncio.wait_for(story, 30))
 
@@ -104,7 +52,7 @@ async def ends(poller: AccountPoller, *keys: str) -> list[View]:
         await service.asked.wait()
         service.views.update(dict.fromkeys(keys, SUCCEEDED))
 
-    *views, _ = await asyncio.gather(*(poller.wait(job(key)) for key in keys), end())
+    *views, _ = await asyncio.gather(*(poller.wait(job_of(key)) for key in keys), end())
     return views
 
 
@@ -119,7 +67,9 @@ def test_jobs_that_end_wake_who_waits(poller: AccountPoller) -> None:
     service.views = {"a": SUCCEEDED, "b": View(JobStatus.FAILED, "bad rows")}
 
     async def story() -> list[View]:
-        return list(await asyncio.gather(poller.wait(job("a")), poller.wait(job("b")), poller.wait(job("a"))))
+        return list(
+            await asyncio.gather(poller.wait(job_of("a")), poller.wait(job_of("b")), poller.wait(job_of("a")))
+        )
 
     assert [view.status for view in run(story())] == [
         JobStatus.SUCCEEDED,
@@ -132,7 +82,7 @@ def test_a_job_that_cannot_be_seen_harms_no_other(poller: AccountPoller) -> None
     service.views = {"a": SUCCEEDED, "b": BackendError("forbidden", "mend it"), "c": JobGoneError("404")}
 
     async def story() -> list[object]:
-        waits = (poller.wait(job(key)) for key in "abc")
+        waits = (poller.wait(job_of(key)) for key in "abc")
         return list(await asyncio.gather(*waits, return_exceptions=True))
 
     good, forbidden, gone = run(story())
@@ -144,8 +94,37 @@ def test_a_job_that_cannot_be_seen_harms_no_other(poller: AccountPoller) -> None
 def test_an_unknown_answer_is_borne_and_then_an_error(poller: AccountPoller) -> None:
     service.views = {"a": TransientError("status 'dreaming' is unknown")}
     with pytest.raises(TransientError, match="dreaming"):
-        run(poller.wait(job("a")))
+        run(poller.wait(job_of("a")))
     assert len(service.looks) == 20
+
+
+class OneBroken:
+    """A backend asked job by job, of which one answer cannot be read."""
+
+    name = "single"
+    poll_every_s = 0.001
+    settles_within_s = 0.02
+    account = "org"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def poll(self, job: Job) -> View:
+        if job.key == "broken":
+            raise self.error
+        return SUCCEEDED
+
+
+def test_one_job_with_a_defect_ends_no_other_wait() -> None:
+    poller = AccountPoller(OneBroken(KeyError("status")))  # type: ignore[arg-type]
+
+    async def story() -> list[Any]:
+        waits = (poller.wait(job_of(key)) for key in ("broken", "good"))
+        return list(await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 30))
+
+    broken, good = asyncio.run(story())
+    assert isinstance(broken, BackendError)
+    assert good == SUCCEEDED
 
 
 @pytest.fixture
@@ -171,7 +150,7 @@ def unfrozen() -> Iterator[None]:
 async def waited_for_by(waits: int, poller: AccountPoller) -> None:
     """Let so many wait, then end their jobs."""
     service.views = {}
-    tasks = [asyncio.create_task(poller.wait(job(f"job-{number}"))) for number in range(waits)]
+    tasks = [asyncio.create_task(poller.wait(job_of(f"job-{number}"))) for number in range(waits)]
     await asyncio.sleep(0)
     service.views = {f"job-{number}": SUCCEEDED for number in range(waits)}
     await asyncio.gather(*tasks)
@@ -215,7 +194,7 @@ def test_a_wrong_key_ends_all_waits_at_once(together: AccountPoller) -> None:
     service.failures = [BackendError("wrong key", "mend the connection")]
 
     async def story() -> list[object]:
-        waits = (together.wait(job(key)) for key in "abc")
+        waits = (together.wait(job_of(key)) for key in "abc")
         return list(await asyncio.gather(*waits, return_exceptions=True))
 
     assert [str(end) for end in run(story())] == ["wrong key -> mend the connection"] * 3
@@ -225,33 +204,28 @@ def test_a_wrong_key_ends_all_waits_at_once(together: AccountPoller) -> None:
 def test_a_defect_of_a_backend_leaves_nobody_waiting(together: AccountPoller) -> None:
     service.failures = [ZeroDivisionError("oops")]  # type: ignore[list-item]
     with pytest.raises(BackendError, match="together failed: ZeroDivisionError: oops"):
-        run(together.wait(job("a")))
+        run(together.wait(job_of("a")))
 
 
 def test_who_stops_waiting_is_asked_for_no_more_and_waits_anew(together: AccountPoller) -> None:
     async def story() -> View:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(together.wait(job("a")), 0.02)
+            await asyncio.wait_for(together.wait(job_of("a")), 0.02)
         rested = len(service.looks)
-        other = asyncio.create_task(together.wait(job("b")))
+        other = asyncio.create_task(together.wait(job_of("b")))
         while len(service.looks) < rested + 2:
             await asyncio.sleep(0.001)
         assert service.looks[-1] == ["b"]
         service.views = {"a": SUCCEEDED, "b": SUCCEEDED}
         await other
-        return await together.wait(job("a"))
+        return await together.wait(job_of("a"))
 
     assert run(story()) == SUCCEEDED
 
 
 @pytest.fixture
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+def installation(third_party: None, tmp_path: Path) -> Installation:
     """An installation that knows the backend `together`."""
-    metadata = tmp_path / "site" / "together-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: together\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[retune.backends]\ntogether = {__name__}:TogetherBackend\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
     return make_bench(tmp_path / "project").installation
 
 
@@ -262,10 +236,10 @@ def test_a_job_that_cannot_be_seen_makes_no_second_poller_beside_those_who_wait(
 
     async def story() -> None:
         pollers = Pollers(installation)
-        first = asyncio.create_task(pollers.wait(job("a")))
+        first = asyncio.create_task(pollers.wait(job_of("a")))
         with pytest.raises(BackendError, match="forbidden"):
-            await pollers.wait(job("b"))
-        third = asyncio.create_task(pollers.wait(job("c")))
+            await pollers.wait(job_of("b"))
+        third = asyncio.create_task(pollers.wait(job_of("c")))
         while sorted(service.looks[-1]) != ["a", "c"]:
             await asyncio.sleep(0.001)
         service.views = {"a": SUCCEEDED, "c": SUCCEEDED}
@@ -282,16 +256,16 @@ def test_each_account_has_a_poller_of_its_own_and_a_new_one_after_an_error(
     async def story() -> None:
         pollers = Pollers(installation)
         await asyncio.gather(
-            pollers.wait(job("a", connection="one")),
-            pollers.wait(job("b", connection="one")),
-            pollers.wait(job("c", connection="two")),
+            pollers.wait(job_of("a", connection="one")),
+            pollers.wait(job_of("b", connection="one")),
+            pollers.wait(job_of("c", connection="two")),
         )
         assert sorted(map(len, service.looks)) == [1, 2]
         kept = dict(pollers._pollers)
         service.failures = [BackendError("wrong key")]
         with pytest.raises(BackendError, match="wrong key"):
-            await pollers.wait(job("a", connection="one"))
-        await pollers.wait(job("a", connection="one"))
+            await pollers.wait(job_of("a", connection="one"))
+        await pollers.wait(job_of("a", connection="one"))
         same = [account for account, poller in pollers._pollers.items() if kept[account] is poller]
         assert [account[1] for account in same] == ["connection=two"]
 
