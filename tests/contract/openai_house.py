@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from retune.artifacts import digest_of
-from retune.backends.attempts import job_key
 from retune.backends.base import Order
 from retune.backends.openai_jobs import OpenAIBackend
-from retune.records import Dataset, Recipe
-from retune.settings import EnvironmentConnections, OpenAIAccount
+from retune.records import Dataset, Job
+from retune.settings import OpenAIAccount
 from retune.spec.recipes import OpenAIRecipe
 from retune.testing.emulators.process import Running
+from tests.contract.desk import HostedDesk, make_settling_bench
 from tests.contract.house import House
-from tests.tuning import Bench, make_bench, make_rows, write_rows
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 CANARY = "sk-canary-7d41e0c2b95f4a6e8c33"
 OPENAI_CONTRACT = (
     Path(__file__).resolve().parents[3] / "shared" / "contracts" / "openai-fine-tuning.openapi.json"
 )
-FAILS: dict[str, Any] = {"on": "POST /v1/fine_tuning/jobs", "do": "fail_job"}
+CREATE, JOBS, ONE = (
+    "POST /v1/fine_tuning/jobs",
+    "GET /v1/fine_tuning/jobs",
+    "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}",
+)
+FAILS: dict[str, Any] = {"on": CREATE, "do": "fail_job"}
+GRADER = {
+    "type": "string_check",
+    "name": "same",
+    "operation": "eq",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.reference_answer }}",
+}
 
 
-class OneAccount(EnvironmentConnections):
-    """Knows one OpenAI account, by every name."""
-
-    def __init__(self, account: OpenAIAccount) -> None:
-        self._account = account
-
-    def openai(self, name: str) -> OpenAIAccount:
-        return self._account
-
-
-@dataclass(frozen=True)
-class Desk:
+class Desk(HostedDesk):
     """An installation whose OpenAI account is an emulator."""
-
-    bench: Bench
-    emulator: Running
-    numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**6)))
 
     @property
     def account(self) -> OpenAIAccount:
@@ -52,56 +46,38 @@ class Desk:
         self, kind: type[OpenAIBackend] = OpenAIBackend, account: OpenAIAccount | None = None, **given: Any
     ) -> OpenAIBackend:
         """A new instance, as another process would make it; polls at once."""
-        connections = OneAccount(account or self.account)
         made = kind(
-            replace(self.bench, connections=connections).installation,
+            self.installation_of(account or self.account),
             {"connection": "openai_default"},
             **{"strict": True, **given},
         )
         made.poll_every_s = 0.02
         return made
 
-    def order(self, dataset: Dataset | None = None, base_model: str = MODEL, **given: Any) -> Order:
+    def order(
+        self, dataset: Dataset | None = None, base_model: str = MODEL, seed: int | None = None, **given: Any
+    ) -> Order:
         """An order that is like no other, unless it says its seed."""
-        seed = given.pop("seed", None) or next(self.numbers)
         spec = OpenAIRecipe(backend="openai", base_model=base_model, **given)
-        recipe = Recipe(
-            spec_digest=digest_of(b"spec"),
-            index=0,
-            backend="openai",
-            base_model=base_model,
-            base_digest=f"openai:{base_model}",
-            chat_template_digest="",
-            method=spec.method,
-            hyperparameters=spec.hyperparameters,
-            seed=seed,
-            trainer="openai",
-            place=spec.place,
-        )
-        data = dataset or self.bench.dataset()
-        return Order(job_key(data, recipe, "openai", "", 1), 1, recipe, data)
-
-    def dataset_of(self, train: list[dict[str, Any]], validation: list[dict[str, Any]]) -> Dataset:
-        """A dataset with these rows."""
-        made = self.bench.dataset()
-        splits = {}
-        for side, rows in (("train", train), ("validation", validation)):
-            artifact = self.bench.artifacts.put_bytes(write_rows(rows), "application/jsonl")
-            splits[side] = getattr(made, side).model_copy(update={"artifact": artifact, "rows": len(rows)})
-        digest = digest_of(repr((train, validation)).encode())
-        return made.model_copy(update={**splits, "digest": digest})
+        return self.order_of(spec, dataset, seed=seed)
 
 
 def make_desk(project: Path, emulator: Running, settle_s: float = 120.0) -> Desk:
     """An installation in a folder before an emulator."""
-    bench = make_bench(project)
-    return Desk(replace(bench, settings=replace(bench.settings, settle_s=settle_s)), emulator)
+    return Desk(make_settling_bench(project, settle_s), emulator)
 
 
-def pairs(count: int, offset: int = 0) -> list[dict[str, Any]]:
-    """Rows of preferences."""
-    worse = [{"role": "assistant", "content": "I do not know"}]
-    return [{**row, "rejected": worse} for row in make_rows(count, offset)]
+def submitted(backend: OpenAIBackend, order: Order) -> Job:
+    """The job of an order that nobody else submits."""
+    return backend.submit(order, lambda: None)
+
+
+def no_key_in(error: BaseException | None) -> None:
+    """Neither the error nor what it came from holds the key, or anything of the SDK's, which holds it."""
+    while error is not None:
+        assert CANARY not in f"{error} {error!r} {vars(error)}"
+        assert type(error).__module__.split(".")[0] not in ("openai", "httpx", "httpx2", "httpcore")
+        error = error.__cause__ or error.__context__
 
 
 def make_openai_house(project: Path, emulator: Running) -> House:

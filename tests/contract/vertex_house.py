@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
-from retune.artifacts import digest_of
-from retune.backends.attempts import job_key
 from retune.backends.base import Order
 from retune.backends.vertex_jobs import VertexBackend
-from retune.records import Dataset, Job, Recipe
-from retune.settings import EnvironmentConnections, GoogleAccount
+from retune.records import Dataset, Job
+from retune.settings import GoogleAccount
 from retune.spec.recipes import VertexRecipe
 from retune.testing.emulators.process import Running
+from tests.contract.desk import HostedDesk, make_settling_bench
 from tests.contract.house import House
-from tests.tuning import Bench, make_bench, make_rows, write_rows
 
 MODEL = "gemini-2.5-flash"
 OPEN_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -34,23 +33,8 @@ FAILS: dict[str, Any] = {
 }
 
 
-class OneAccount(EnvironmentConnections):
-    """Knows one Google project, by every name."""
-
-    def __init__(self, account: GoogleAccount) -> None:
-        self._account = account
-
-    def google(self, name: str) -> GoogleAccount:
-        return self._account
-
-
-@dataclass(frozen=True)
-class Desk:
+class Desk(HostedDesk):
     """An installation whose Google project is an emulator."""
-
-    bench: Bench
-    emulator: Running
-    numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**6)))
 
     @property
     def account(self) -> GoogleAccount:
@@ -63,9 +47,8 @@ class Desk:
         **place: str,
     ) -> VertexBackend:
         """A new instance, as another process would make it; polls at once."""
-        connections = OneAccount(account or self.account)
         where = {"connection": "google_cloud_default", "location": REGION, "bucket": BUCKET} | place
-        made = kind(replace(self.bench, connections=connections).installation, where)
+        made = kind(self.installation_of(account or self.account), where)
         made.poll_every_s = 0.05
         return made
 
@@ -74,31 +57,7 @@ class Desk:
         spec = VertexRecipe(
             backend="vertex", base_model=base_model, **{"bucket": BUCKET, "epochs": 2, **given}
         )
-        recipe = Recipe(
-            spec_digest=digest_of(b"spec"),
-            index=0,
-            backend="vertex",
-            base_model=base_model,
-            base_digest=f"vertex:{base_model}",
-            chat_template_digest="",
-            method=spec.method,
-            hyperparameters=spec.hyperparameters,
-            seed=next(self.numbers),
-            trainer="vertex",
-            place=spec.place,
-        )
-        data = dataset or self.bench.dataset()
-        return Order(job_key(data, recipe, "vertex", f"{PROJECT}/{REGION}", 1), 1, recipe, data)
-
-    def dataset_of(self, train: list[dict[str, Any]], validation: list[dict[str, Any]]) -> Dataset:
-        """A dataset with these rows."""
-        made = self.bench.dataset()
-        splits = {}
-        for side, rows in (("train", train), ("validation", validation)):
-            artifact = self.bench.artifacts.put_bytes(write_rows(rows), "application/jsonl")
-            splits[side] = getattr(made, side).model_copy(update={"artifact": artifact, "rows": len(rows)})
-        digest = digest_of(repr((train, validation)).encode())
-        return made.model_copy(update={**splits, "digest": digest})
+        return self.order_of(spec, dataset, account=f"{PROJECT}/{REGION}")
 
     @property
     def storage(self) -> Any:
@@ -115,16 +74,35 @@ class Desk:
 
 def make_desk(project: Path, emulator: Running, settle_s: float = 120.0) -> Desk:
     """An installation in a folder before an emulator, with its bucket."""
-    bench = make_bench(project)
-    desk = Desk(replace(bench, settings=replace(bench.settings, settle_s=settle_s)), emulator)
+    desk = Desk(make_settling_bench(project, settle_s), emulator)
     desk.make_bucket(BUCKET.removeprefix("gs://"))
     return desk
 
 
-def pairs(count: int, offset: int = 0) -> list[dict[str, Any]]:
-    """Rows of preferences."""
-    worse = [{"role": "assistant", "content": "I do not know"}]
-    return [{**row, "rejected": worse} for row in make_rows(count, offset)]
+def submit(desk: Desk, order: Order) -> tuple[VertexBackend, Job]:
+    """A new backend, and the job that it made of an order."""
+    backend = desk.backend()
+    return backend, backend.submit(order, lambda: None)
+
+
+def shown(desk: Desk, job: Job) -> dict[str, Any]:
+    """The job as the emulator has it."""
+    url = f"{desk.emulator.url}/v1beta1/{job.provider_id}"
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {CANARY}"}, trust_env=False)
+    found: dict[str, Any] = answer.raise_for_status().json()
+    return found
+
+
+def lines(desk: Desk, address: str) -> list[dict[str, Any]]:
+    """The rows of an object in the emulator's Cloud Storage."""
+    bucket, _, name = address.removeprefix("gs://").partition("/")
+    data = desk.storage.bucket(bucket).blob(name).download_as_bytes()
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def made_of(desk: Desk, order: Order) -> list[dict[str, Any]]:
+    """The jobs that the emulator has of an order."""
+    return desk.emulator.jobs(retune_key=order.key[:60])
 
 
 def make_vertex_house(project: Path, emulator: Running) -> House:

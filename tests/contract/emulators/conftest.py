@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from retune.testing.emulators.process import Running, running
+from tests.contract.emulators.vertex_client import vertex
 
 OPENAI_CONTRACT = (
     Path(__file__).resolve().parents[4] / "shared" / "contracts" / "openai-fine-tuning.openapi.json"
@@ -33,6 +34,21 @@ def openai_emulator(module_emulator: Running) -> Iterator[Running]:
     module_emulator.set_options(phase_s=0.02, list_lag_s=0.0, file_s=0.0)
     yield module_emulator
     assert module_emulator.problems() == []
+
+
+@pytest.fixture(scope="module")
+def module_vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One Vertex AI emulator for the module's quick tests."""
+    with vertex(tmp_path_factory.mktemp("vertex")) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def vertex_emulator(module_vertex: Running) -> Running:
+    """The module's emulator, with no faults and a quick clock."""
+    module_vertex.set_faults([])
+    module_vertex.set_options(phase_s=0.02, list_lag_s=0.0)
+    return module_vertex
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,28 +23,14 @@ from tests.contract.emulators.vertex_client import (
     tune,
     until,
     upload,
-    vertex,
 )
 
 STATES = [state.value for state in types.JobState]
 
 
-@pytest.fixture(scope="module")
-def module_vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with vertex(tmp_path_factory.mktemp("vertex")) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(module_vertex: Running) -> Running:
-    module_vertex.set_faults([])
-    module_vertex.set_options(phase_s=0.02, list_lag_s=0.0)
-    return module_vertex
-
-
-def test_a_job_lives_from_the_bucket_to_an_answer(emulator: Running) -> None:
-    client, rows = client_of(emulator), upload(emulator)
-    emulator.set_options(phase_s=60.0)
+def test_a_job_lives_from_the_bucket_to_an_answer(vertex_emulator: Running) -> None:
+    client, rows = client_of(vertex_emulator), upload(vertex_emulator)
+    vertex_emulator.set_options(phase_s=60.0)
     made = tune(
         client,
         rows,
@@ -57,12 +42,12 @@ def test_a_job_lives_from_the_bucket_to_an_answer(emulator: Running) -> None:
         labels={"retune-key": "abc"},
     )
     assert made.state == "JOB_STATE_QUEUED"
-    emulator.set_options(phase_s={"validating": 0.0, "queued": 60.0})
+    vertex_emulator.set_options(phase_s={"validating": 0.0, "queued": 60.0})
     assert client.tunings.get(name=made.name or "").state == "JOB_STATE_PENDING"
-    emulator.set_options(phase_s={"validating": 0.0, "queued": 0.0, "running": 60.0})
+    vertex_emulator.set_options(phase_s={"validating": 0.0, "queued": 0.0, "running": 60.0})
     running = client.tunings.get(name=made.name or "")
     assert (running.state, running.tuned_model, running.end_time) == ("JOB_STATE_RUNNING", None, None)
-    emulator.set_options(phase_s=0.02)
+    vertex_emulator.set_options(phase_s=0.02)
     job = ended(client, made)
     assert (job.has_succeeded, job.base_model, job.tuned_model_display_name) == (True, MODEL, "tickets")
     assert job.labels == {"retune-key": "abc"}
@@ -87,16 +72,16 @@ def test_a_job_lives_from_the_bucket_to_an_answer(emulator: Running) -> None:
         for model in (MODEL, first.endpoint, last.endpoint, last.endpoint)
     }
     assert len(answers) == 3
-    [seen] = [one for one in emulator.jobs(**{"retune-key": "abc"})]
+    [seen] = [one for one in vertex_emulator.jobs(**{"retune-key": "abc"})]
     assert (seen["id"], seen["survives"], seen["status"]) == (job.name, True, "JOB_STATE_SUCCEEDED")
     assert seen["billed"] == 2 * stats.total_billable_token_count
 
 
-def test_the_async_client_drives_a_job_too(emulator: Running) -> None:
-    rows = upload(emulator)
+def test_the_async_client_drives_a_job_too(vertex_emulator: Running) -> None:
+    rows = upload(vertex_emulator)
 
     async def live() -> types.TuningJob:
-        async with client_of(emulator).aio as client:
+        async with client_of(vertex_emulator).aio as client:
             dataset = types.TuningDataset(gcs_uri=rows)
             made = await client.tunings.tune(
                 base_model=MODEL, training_dataset=dataset, config=config_of(labels={"of": "async"})
@@ -114,8 +99,10 @@ def test_the_async_client_drives_a_job_too(emulator: Running) -> None:
     assert asyncio.run(live()).has_succeeded
 
 
-def test_preferences_are_tuned_with_one_checkpoint_where_only_the_last_is_wanted(emulator: Running) -> None:
-    client, rows = client_of(emulator), upload(emulator, pairs())
+def test_preferences_are_tuned_with_one_checkpoint_where_only_the_last_is_wanted(
+    vertex_emulator: Running,
+) -> None:
+    client, rows = client_of(vertex_emulator), upload(vertex_emulator, pairs())
     made = tune(
         client, rows, method="PREFERENCE_TUNING", beta=0.1, epoch_count=3, export_last_checkpoint_only=True
     )
@@ -127,23 +114,23 @@ def test_preferences_are_tuned_with_one_checkpoint_where_only_the_last_is_wanted
     assert job.tuned_model.endpoint and not job.tuned_model.checkpoints
 
 
-def test_an_open_model_becomes_files_in_a_bucket_and_no_endpoint(emulator: Running) -> None:
-    client = client_of(emulator, location="global")
+def test_an_open_model_becomes_files_in_a_bucket_and_no_endpoint(vertex_emulator: Running) -> None:
+    client = client_of(vertex_emulator, location="global")
     rows = [{"prompt": f"q {n}", "completion": "a"} for n in range(8)]
     rows += [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}]
     out = f"gs://{BUCKET}/out/open"
-    job = ended(client, tune(client, upload(emulator, rows), OPEN_MODEL, output_uri=out, batch_size=4))
+    job = ended(client, tune(client, upload(vertex_emulator, rows), OPEN_MODEL, output_uri=out, batch_size=4))
     assert job.has_succeeded
     assert "/locations/global/" in job.name
     assert "/locations/us-central1/models/" in job.tuned_model.model
     assert job.tuned_model.endpoint is None
-    found = {blob.name for blob in gcs(emulator).list_blobs(BUCKET, prefix="out/open/")}
+    found = {blob.name for blob in gcs(vertex_emulator).list_blobs(BUCKET, prefix="out/open/")}
     folder = "out/open/postprocess/node-0/checkpoints/final"
     assert found == {f"{folder}/adapter_config.json", f"{folder}/adapter_model.safetensors"}
 
 
-def test_a_job_goes_on_from_a_tuned_model(emulator: Running) -> None:
-    client, rows = client_of(emulator), upload(emulator)
+def test_a_job_goes_on_from_a_tuned_model(vertex_emulator: Running) -> None:
+    client, rows = client_of(vertex_emulator), upload(vertex_emulator)
     first = ended(client, tune(client, rows))
     assert first.tuned_model and first.tuned_model.model
     second = ended(client, tune(client, rows, first.tuned_model.model))
@@ -152,34 +139,34 @@ def test_a_job_goes_on_from_a_tuned_model(emulator: Running) -> None:
     assert second.tuned_model.model != first.tuned_model.model
 
 
-def test_cancelling_takes_a_moment_and_is_final(emulator: Running) -> None:
-    client = client_of(emulator)
-    emulator.set_options(phase_s={"validating": 60.0, "cancelling": 60.0})
-    made = tune(client, upload(emulator))
+def test_cancelling_takes_a_moment_and_is_final(vertex_emulator: Running) -> None:
+    client = client_of(vertex_emulator)
+    vertex_emulator.set_options(phase_s={"validating": 60.0, "cancelling": 60.0})
+    made = tune(client, upload(vertex_emulator))
     client.tunings.cancel(name=made.name or "")
     job = client.tunings.get(name=made.name or "")
     assert (job.state, job.error, job.end_time) == ("JOB_STATE_CANCELLING", None, None)
-    emulator.set_options(phase_s={"cancelling": 0.0})
+    vertex_emulator.set_options(phase_s={"cancelling": 0.0})
     job = client.tunings.get(name=made.name or "")
     assert (job.state, job.error.code, job.tuned_model) == ("JOB_STATE_CANCELLED", 1, None)
     with pytest.raises(errors.ClientError, match="FAILED_PRECONDITION"):
         client.tunings.cancel(name=made.name or "")
-    [seen] = [one for one in emulator.jobs() if one["id"] == made.name]
+    [seen] = [one for one in vertex_emulator.jobs() if one["id"] == made.name]
     assert (seen["survives"], seen["billed"]) == (False, None)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_reaches_the_client_by_its_name(emulator: Running, state: str) -> None:
-    client = client_of(emulator)
-    made = tune(client, upload(emulator))
-    emulator.set_faults([{"on": GET, "do": "unknown_status", "status": state}])
+def test_every_state_reaches_the_client_by_its_name(vertex_emulator: Running, state: str) -> None:
+    client = client_of(vertex_emulator)
+    made = tune(client, upload(vertex_emulator))
+    vertex_emulator.set_faults([{"on": GET, "do": "unknown_status", "status": state}])
     seen = client.tunings.get(name=made.name or "")
     assert seen.state is types.JobState(state)
     assert ended(client, made).state == "JOB_STATE_SUCCEEDED"
 
 
-def test_lists_are_filtered_paged_and_kept_to_their_place(emulator: Running) -> None:
-    client, rows = client_of(emulator, project="lists"), upload(emulator)
+def test_lists_are_filtered_paged_and_kept_to_their_place(vertex_emulator: Running) -> None:
+    client, rows = client_of(vertex_emulator, project="lists"), upload(vertex_emulator)
     made = [tune(client, rows, labels={"row": str(n % 2), "all": "yes"}).name for n in range(5)][::-1]
 
     def listed(**given: Any) -> list[str]:
@@ -194,7 +181,7 @@ def test_lists_are_filtered_paged_and_kept_to_their_place(emulator: Running) -> 
     assert listed(filter='state!="JOB_STATE_SUCCEEDED"') == []
     assert listed(filter='create_time>"2020-01-01T00:00:00Z" AND (labels.row=0)') == made[::2]
     for place in ({"project": "lists", "location": "europe-west4"}, {"project": "others"}):
-        other = client_of(emulator, **place)
+        other = client_of(vertex_emulator, **place)
         assert names(other.tunings.list()) == []
     for bad in ("labels.row=", "epochs=3", "labels.row=1 AND (state=x"):
         with pytest.raises(errors.ClientError, match="Invalid filter"):
@@ -203,20 +190,20 @@ def test_lists_are_filtered_paged_and_kept_to_their_place(emulator: Running) -> 
         listed(page_token="no token")
 
 
-def test_a_new_job_lags_in_lists_but_not_by_its_name(emulator: Running) -> None:
-    client, rows = client_of(emulator, project="lag"), upload(emulator)
-    emulator.set_options(list_lag_s=60.0)
+def test_a_new_job_lags_in_lists_but_not_by_its_name(vertex_emulator: Running) -> None:
+    client, rows = client_of(vertex_emulator, project="lag"), upload(vertex_emulator)
+    vertex_emulator.set_options(list_lag_s=60.0)
     made = tune(client, rows, labels={"lag": "yes"})
     assert names(client.tunings.list()) == []
     assert client.tunings.get(name=made.name or "").name == made.name
-    emulator.set_options(list_lag_s=0.3)
+    vertex_emulator.set_options(list_lag_s=0.3)
     again = tune(client, rows, labels={"lag": "yes"})
     until(lambda: names(client.tunings.list(config={"filter": "labels.lag=yes"})) == [again.name])
 
 
-def test_a_job_that_is_not_there_is_not_found(emulator: Running) -> None:
-    client = client_of(emulator)
-    made = tune(client, upload(emulator))
+def test_a_job_that_is_not_there_is_not_found(vertex_emulator: Running) -> None:
+    client = client_of(vertex_emulator)
+    made = tune(client, upload(vertex_emulator))
     assert made.name is not None
     elsewhere = made.name.replace("us-central1", "europe-west4")
     for name in (f"{made.name}0", elsewhere):
