@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,13 @@ class Box:
 
     def cut(self) -> int:
         """Kill -9 what serves the open connections; return how many there were."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        serving = [child for child in children if child.name().startswith("sshd")]
-        for child in serving:
-            child.kill()
-        return len(serving)
+        killed = 0
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # a command that has just ended
+                if child.name().startswith("sshd"):
+                    child.kill()
+                    killed += 1
+        return killed
 
 
 def make_key(path: Path) -> None:

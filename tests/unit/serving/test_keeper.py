@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,8 +41,12 @@ class Kept:
 
     def running(self) -> list[int]:
         """The processes that the keeper has started and that live."""
-        found = psutil.Process().children()
-        return [p.pid for p in found if p.status() != psutil.STATUS_ZOMBIE and "kept" in p.cmdline()]
+        found = []
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):  # the keeper's thread has just taken its end
+                if "kept" in child.cmdline():  # empty once it is a zombie
+                    found.append(child.pid)
+        return found
 
     def kill(self) -> None:
         """End the process as if it crashed."""
