@@ -37,9 +37,9 @@ def decide(
         KeyError: There is no candidate's report.
     """
     candidate = reports["candidate"]
-    claims = {"base": ("beats", spec.gate.beats.base)}
+    claims: dict[str, tuple[str, float]] = {"base": ("beats", spec.gate.beats.base or 0.0)}
     if champion_digest is not None:
-        claims["champion"] = ("not_worse_than", -spec.gate.not_worse_than.champion)
+        claims["champion"] = ("not_worse_than", -(spec.gate.not_worse_than.champion or 0.0))
     checks = [_enough(spec, candidate.n)]
     checks += [_answered(spec, name, report) for name, report in sorted(reports.items())]
     if champion_digest == candidate.contender.model_digest:

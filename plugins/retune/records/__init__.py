@@ -1,12 +1,24 @@
 """The small frozen records that one stage hands to the next."""
 
 from retune.records.base import Artifact, Frozen, Record
-from retune.records.evaluation import Check, Contender, Decision, EvalReport, MetricValue, Outcome, Verdict
+from retune.records.evaluation import (
+    Check,
+    Contender,
+    Decision,
+    EvalReport,
+    Latency,
+    MetricValue,
+    Outcome,
+    SetName,
+    Strategy,
+    Verdict,
+)
 from retune.records.serving import DriftedColumn, DriftReport, Exchange, Release, Route, Target
-from retune.records.training import Curve, Dataset, Job, JobStatus, Model, Recipe, Split
+from retune.records.training import Attributes, Curve, Dataset, Job, JobStatus, Model, Recipe, Split
 
 __all__ = [
     "Artifact",
+    "Attributes",
     "Check",
     "Contender",
     "Curve",
@@ -19,6 +31,7 @@ __all__ = [
     "Frozen",
     "Job",
     "JobStatus",
+    "Latency",
     "MetricValue",
     "Model",
     "Outcome",
@@ -26,7 +39,9 @@ __all__ = [
     "Record",
     "Release",
     "Route",
+    "SetName",
     "Split",
+    "Strategy",
     "Target",
     "Verdict",
 ]

@@ -13,6 +13,18 @@ class Split(Frozen):
 
     artifact: Artifact
     rows: int
+    attributes: Artifact | None = None
+    """JSONL, one line an example: `Attributes`; none in records before 0.2."""
+
+
+class Attributes(Frozen):
+    """What an example belongs to, beside its text."""
+
+    id: str
+    group: str = ""
+    """Digest of the value of `split.group_by`; empty where there is none."""
+    slices: dict[str, str] = {}
+    """Column of `gate.slices.by` -> its value."""
 
 
 class Dataset(Record):

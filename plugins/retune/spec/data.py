@@ -119,13 +119,25 @@ class Data(Part):
         return tuple(dict.fromkeys(name for name in (*names, *(rule.column for rule in self.where)) if name))
 
 
+class Normalise(Part):
+    """How answers and labels are brought to one form before they are compared; white space always is."""
+
+    case: Literal["keep", "fold"] = "keep"
+    """`fold`: Billing and billing are one."""
+    punctuation: Literal["keep", "strip"] = "keep"
+    """`strip`: marks at the ends, such as a full stop or quotes, are left out."""
+
+
 class Task(Part):
     """What the model is for."""
 
-    kind: Literal["classification", "generation"] = "classification"
-    """A label out of a set, or free text."""
+    kind: Literal["classification", "generation", "extraction"] = "classification"
+    """A label out of a set, free text, or a JSON object."""
     labels: tuple[str, ...] = ()
     """The classes; rows with another are dropped and counted. Empty: all that the data holds."""
+    answer_schema: str = ""
+    """JSON schema of an extraction's answers; a path is against the project's root."""
+    normalise: Normalise = Normalise()
 
     @field_validator("labels")
     @classmethod
@@ -139,4 +151,6 @@ class Task(Part):
     def _labels_fit(self) -> Task:
         if self.labels and self.kind != "classification":
             raise ValueError(f"kind: {self.kind} has no labels; take them out")
+        if self.answer_schema and self.kind != "extraction":
+            raise ValueError(f"kind: {self.kind} has no answer_schema; take it out")
         return self

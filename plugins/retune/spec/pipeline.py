@@ -12,6 +12,8 @@ from retune.artifacts import digest_of_json
 from retune.documents import read_document
 from retune.spec.budget import Budget
 from retune.spec.data import Data, Task
+from retune.spec.evaluation import Evaluation
+from retune.spec.gate import Gate
 from retune.spec.parts import NAME, Duration, Part, readable_cron
 from retune.spec.recipes import LocalRecipe, RecipeSpec
 from retune.spec.retention import Retention
@@ -39,16 +41,6 @@ class Schedule(Part):
         return value
 
 
-class Evaluation(Part):
-    """Where and how contenders answer."""
-
-    endpoint: str
-    """Airflow connection of an OpenAI-compatible endpoint."""
-    max_in_flight: int = Field(default=32, ge=1, le=1000)
-    max_tokens: int = Field(default=32, ge=1)
-    timeout: Duration = "60s"
-
-
 class Training(Part):
     """How long trainings are waited for, and what ends them."""
 
@@ -56,30 +48,6 @@ class Training(Part):
     """Of a recipe; a job that takes longer goes on and is adopted by the next run."""
     when_cleared: Literal["cancel", "keep"] = "cancel"
     """What becomes of a job whose task is cleared or marked by hand: cancelled, or adopted next time."""
-
-
-class Beats(Part):
-    """Least gain over a contender, shown at the gate's confidence."""
-
-    base: float = Field(default=0.0, ge=0, lt=1)
-
-
-class NotWorseThan(Part):
-    """Margin by which the candidate may be worse than a contender."""
-
-    champion: float = Field(default=0.01, gt=0, lt=1)
-
-
-class Gate(Part):
-    """What a candidate must show on the held-out set."""
-
-    metric: Literal["accuracy"] = "accuracy"
-    confidence: float = Field(default=0.95, ge=0.8, lt=1)
-    min_examples: int = Field(default=50, ge=10)
-    max_failed: float = Field(default=0.01, ge=0, lt=1)
-    """Share of calls that may bring no answer."""
-    beats: Beats = Beats()
-    not_worse_than: NotWorseThan = NotWorseThan()
 
 
 class Deploy(Part):
@@ -157,6 +125,20 @@ class PipelineSpec(Part):
     def _caps_fit(self) -> PipelineSpec:
         if self.data.caps.label is not None and self.task.kind != "classification":
             raise ValueError(f"data.caps.label: a {self.task.kind} has no labels; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _gate_fits(self) -> PipelineSpec:
+        for rule in ("beats", "not_worse_than"):
+            for name in ("base", "few_shot", "rag", "previous"):
+                claimed = name in getattr(self.gate, rule).model_fields_set
+                if claimed and getattr(getattr(self.gate, rule), name) is not None:
+                    if name not in self.evaluation.baselines:
+                        raise ValueError(
+                            f"gate.{rule}.{name}: nobody asks it; add {name} to evaluation.baselines"
+                        )
+        if self.gate.slices and "label" in self.gate.slices.by and self.task.kind != "classification":
+            raise ValueError(f"gate.slices.by: a {self.task.kind} has no labels; name columns of the rows")
         return self
 
     @property

@@ -1,0 +1,1 @@
+"""How a contender is asked: the bare question, with examples before it, or with passages of documents."""
