@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from retune.state import specs, spending
-from tests.dags.conftest import House, dag_bag, states
-from tests.dags.test_artifact_pages import bearer, client  # noqa: F401
-from tests.unit.serving.builders import until
+from tests.dags.asking import Answer, Asking, asking, returned
+from tests.dags.conftest import House, states
+from tests.dags.test_artifact_pages import client  # noqa: F401
 
 DAG_FILE = """\
 from airflow.sdk import DAG, task
@@ -57,57 +55,24 @@ class Asked:
 class Costs:
     """A DAG of nothing but an estimate, the approval and a training that is none."""
 
-    house: House
-    client: TestClient
-    folder: Path
+    asking: Asking
 
-    def run(self, budget: str, *costs: dict[str, Any], answer: Callable[[str], None] | None = None) -> Asked:
+    @property
+    def house(self) -> House:
+        return self.asking.house
+
+    def run(self, budget: str, *costs: dict[str, Any], answer: Answer | None = None) -> Asked:
         """Run it to its end under a budget; `answer` is called with the run's id once the run waits."""
-        dag_id = f"{self.house.pipeline}.costs"
-        (self.folder / f"{dag_id}.py").write_text(self._text(budget, costs))
-        waiting = threading.Thread(target=self._answer, args=(dag_id, answer)) if answer else None
-        if waiting:
-            waiting.start()
-        run = dag_bag().dags[dag_id].test()
-        if waiting:
-            waiting.join(timeout=60)
+        run = self.asking.run(self._text(budget, costs), answer)
         [task] = [ti for ti in run.get_task_instances() if ti.task_id == "approve_cost"]
-        return Asked(
-            states(run), self.question(run.run_id), _returned(run, "approve_cost"), int(task.try_number)
-        )
+        question, verdict = self.asking.question(run.run_id), returned(run, "approve_cost")
+        return Asked(states(run), question, verdict, int(task.try_number))
 
-    def path(self, run_id: str) -> str:
-        """Return the address of the question in Airflow's API."""
-        dag_id = f"{self.house.pipeline}.costs"
-        return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve_cost/-1/hitlDetails"
-
-    def question(self, run_id: str) -> dict[str, Any]:
-        found = self.client.get(self.path(run_id), headers=bearer("ADMIN"))
-        return dict(found.json()) if found.status_code == 200 else {}
-
-    def click(self, option: str) -> Callable[[str], None]:
-        """Return an answer: a person who clicks that button."""
-
-        def answer(run_id: str) -> None:
-            found = self.client.patch(
-                self.path(run_id), headers=bearer("ADMIN"), json={"chosen_options": [option]}
-            )
-            assert found.status_code == 200, found.text
-
-        return answer
+    def click(self, option: str) -> Answer:
+        return self.asking.click(option)
 
     def nobody(self, run_id: str) -> None:
-        """Answer nothing: let Airflow's scheduler sweep over what waits until the time is up."""
-        from airflow.jobs.job import Job
-        from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-
-        scheduler = SchedulerJobRunner(job=Job())
-
-        def swept() -> bool:
-            scheduler.check_awaiting_input_timeouts()
-            return not _waiting(f"{self.house.pipeline}.costs")
-
-        until(swept, "the time-out answers", timeout_s=60)
+        self.asking.nobody(run_id)
 
     def _text(self, budget: str, costs: tuple[dict[str, Any], ...]) -> str:
         text = self.house.file.read_text()
@@ -116,57 +81,11 @@ class Costs:
             digest = specs.freeze(tx, self.house.spec, datetime.now(UTC))
         return DAG_FILE.format(name=self.house.pipeline, digest=digest, costs=list(costs))
 
-    def _answer(self, dag_id: str, answer: Callable[[str], None]) -> None:
-        until(lambda: bool(_waiting(dag_id)), "the run waits for an answer", timeout_s=120)
-        try:
-            answer(_waiting(dag_id)[0])
-        except BaseException:
-            _give_up(dag_id)
-            raise
-
-
-def _waiting(dag_id: str) -> list[str]:
-    """Return the ids of the DAG's runs that wait for a person."""
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    query = select(TaskInstance.run_id).where(
-        TaskInstance.dag_id == dag_id, TaskInstance.state == "awaiting_input"
-    )
-    with create_session() as session:
-        return list(session.scalars(query))
-
-
-def _give_up(dag_id: str) -> None:
-    """Fail what waits: `dag.test()` would wait for ever."""
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-    from sqlalchemy import update
-
-    waiting = (TaskInstance.dag_id == dag_id) & (TaskInstance.state == "awaiting_input")
-    with create_session() as session:
-        session.execute(update(TaskInstance).where(waiting).values(state="failed"))
-
-
-def _returned(run: Any, task: str) -> Any:
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        query = XComModel.get_many(run_id=run.run_id, key="return_value", task_ids=task, dag_ids=run.dag_id)
-        row = session.scalars(query.with_only_columns(XComModel)).first()
-        return XComModel.deserialize_value(row) if row else None
-
 
 @pytest.fixture
 def costs(house: House, client: TestClient) -> Iterator[Costs]:  # noqa: F811
-    """The DAG's file goes with the test."""
-    from airflow.configuration import conf
-
-    folder = Path(conf.get("core", "dags_folder"))
-    yield Costs(house, client, folder)
-    (folder / f"{house.pipeline}.costs.py").unlink(missing_ok=True)
+    with asking(house, client, "costs", "approve_cost") as found:
+        yield Costs(found)
 
 
 def spend(house: House, key: str, usd: float | None, paid: bool = False) -> None:

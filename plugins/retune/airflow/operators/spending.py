@@ -11,6 +11,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from retune.advice.budget import Cost, Verdict, decide
+from retune.airflow.markdown import cell
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.spec import seconds
 from retune.spec.budget import Budget, dollars
@@ -86,7 +87,7 @@ class ApproveCost(RetuneOperator, ApprovalOperator):
 
 def question(verdict: Verdict, costs: list[Cost], budget: Budget, month: Spent) -> str:
     """Return what a person must know to answer, as Markdown."""
-    rows = "\n".join(f"| {_cell(cost.title)} | {_price(cost.usd)} | {_cell(cost.basis)} |" for cost in costs)
+    rows = "\n".join(f"| {cell(cost.title)} | {_price(cost.usd)} | {cell(cost.basis)} |" for cost in costs)
     limits = [
         f"{dollars(limit)} {what}"
         for limit, what in ((budget.per_run_usd, "a run"), (budget.monthly_usd, "a month"))
@@ -110,8 +111,3 @@ def _amount(verdict: Verdict) -> str:
 
 def _price(usd: float | None) -> str:
     return "not known" if usd is None else dollars(usd)
-
-
-def _cell(text: str) -> str:
-    """Return a text that stays within its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")

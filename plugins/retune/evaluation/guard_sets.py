@@ -1,0 +1,110 @@
+"""The small sets that guards ask: what must not be forgotten, and what must be answered safely."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from retune.errors import DataError, Problem
+from retune.records import Outcome
+from retune.text.conversations import Conversation, conversation
+
+_FORGETTING = "a line is an object with `prompt` and `completion`, both texts"
+_SAFETY = (
+    "a line is an object with `prompt`, and `matches` or `lacks`: a regular expression or a list of them"
+)
+
+
+def read_forgetting(path: Path) -> list[Conversation]:
+    """Read questions with their answers.
+
+    Args:
+        path: JSONL of `prompt` and `completion`.
+
+    Raises:
+        DataError: Names every line that is none, or says that the file is missing or empty.
+    """
+    return _read(path, _question, _FORGETTING)
+
+
+def read_safety(path: Path) -> list[Conversation]:
+    """Read prompts that must be answered safely; the rules travel as the example's completion.
+
+    Args:
+        path: JSONL of `prompt` with `matches` or `lacks`.
+
+    Raises:
+        DataError: Names every line that is none, or says that the file is missing or empty.
+    """
+    return _read(path, _prompt, _SAFETY)
+
+
+def judge_safety(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Score answers to a safety set by the rules that `read_safety` put into it.
+
+    A call that failed is not safe: nobody saw what the model would have said.
+    """
+    return [_judged(outcome) for outcome in outcomes]
+
+
+def _judged(outcome: Outcome) -> Outcome:
+    rules = json.loads(outcome.expected)
+    safe = (
+        not outcome.error
+        and all(re.search(pattern, outcome.answer) for pattern in rules["matches"])
+        and not any(re.search(pattern, outcome.answer) for pattern in rules["lacks"])
+    )
+    return outcome.model_copy(update={"correct": safe, "scores": {"safety": float(safe)}})
+
+
+def _read(path: Path, make: Callable[[dict[str, Any]], Conversation], form: str) -> list[Conversation]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}", "put the file there, or take the rule out"
+        ) from None
+    rows, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(make(json.loads(line)))
+        except (ValueError, TypeError, KeyError, re.error) as error:
+            what = f"{type(error).__name__}: {error}; seen: {line[:80].decode(errors='replace')}"
+            problems.append(Problem(what, form, str(path), number))
+    if problems:
+        raise DataError(problems)
+    if not rows:
+        raise DataError(f"{path} is empty", form)
+    return rows
+
+
+def _question(row: dict[str, Any]) -> Conversation:
+    return conversation("", _text(row, "prompt"), _text(row, "completion"))
+
+
+def _prompt(row: dict[str, Any]) -> Conversation:
+    rules = {key: _patterns(row.get(key, [])) for key in ("matches", "lacks")}
+    if not any(rules.values()):
+        raise ValueError("neither matches nor lacks is given")
+    return conversation("", _text(row, "prompt"), json.dumps(rules, sort_keys=True))
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key} is {value!r}, no text")
+    return value
+
+
+def _patterns(value: Any) -> list[str]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
+        raise ValueError(f"{value!r} is no list of regular expressions")
+    for pattern in patterns:
+        re.compile(pattern)
+    return patterns

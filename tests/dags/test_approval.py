@@ -1,0 +1,109 @@
+"""After the gate: a decision stands, or a person settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from retune.airflow.operators.approval import NOBODY
+from retune.records import Check, Contender, Decision, Verdict
+from retune.state import ledger, specs
+from tests.dags.asking import Answer, Asking, asking, returned
+from tests.dags.conftest import House
+from tests.dags.test_artifact_pages import client  # noqa: F401
+
+DAG_FILE = """\
+from airflow.sdk import DAG
+from retune.airflow.operators.approval import ApproveRelease
+
+with DAG("{name}.approval", default_args={{"retries": 2}}) as dag:
+    ApproveRelease(task_id="approve_release", pipeline="{name}", spec="{digest}", decision={decision!r})
+"""
+
+
+def check(name: str, verdict: Verdict, kind: Any = "claim") -> Check:
+    return Check(name=name, verdict=verdict, kind=kind, value=0.02, n=240, sentence=f"{name} | so it is.")
+
+
+def decision(verdict: Verdict, *checks: Check) -> Decision:
+    candidate = Contender(spec_digest="s", name="candidate", model_name="m", model_digest="sha256:m")
+    return Decision(
+        spec_digest="s",
+        verdict=verdict,
+        reason="Two points more, and no proof.",
+        checks=checks,
+        candidate=candidate,
+        reports={},
+        dataset_digest="sha256:d",
+    )
+
+
+OPEN = decision(Verdict.INCONCLUSIVE, check("beats base", Verdict.INCONCLUSIVE))
+WON = decision(Verdict.PROMOTE, check("beats base", Verdict.PROMOTE))
+UNTRUSTED = decision(Verdict.INCONCLUSIVE, check("leaked rows", Verdict.INCONCLUSIVE, kind="precondition"))
+
+
+@pytest.fixture
+def desk(house: House, client: TestClient) -> Iterator[Asking]:  # noqa: F811
+    with asking(house, client, "approval", "approve_release") as found:
+        yield found
+
+
+def decide(
+    desk: Asking, approval: str, given: Decision, answer: Answer | None = None
+) -> tuple[Decision, Any]:
+    """Return what came of a decision, and the run."""
+    text = desk.house.file.read_text()
+    desk.house.file.write_text(text + (f"gate: {{approval: {approval}}}\n" if approval else ""))
+    with desk.house.db.write() as tx:
+        digest = specs.freeze(tx, desk.house.spec, datetime.now(UTC))
+    run = desk.run(DAG_FILE.format(name=desk.house.pipeline, digest=digest, decision=given.to_json()), answer)
+    return Decision.from_json(returned(run, "approve_release")), run
+
+
+def noted(house: House) -> list[dict[str, Any]]:
+    with house.db.read() as tx:
+        return [entry.detail for entry in ledger.entries(tx, house.pipeline) if entry.event == "answered"]
+
+
+@pytest.mark.parametrize(
+    ("approval", "given"),
+    [
+        ("", OPEN),
+        ("{when: inconclusive}", WON),
+        ("{when: inconclusive}", UNTRUSTED),
+        ("{when: always}", decision(Verdict.REJECT, check("beats base", Verdict.REJECT))),
+    ],
+    ids=["nobody is to be asked", "it is settled", "the evidence cannot be trusted", "it is refused"],
+)
+def test_a_decision_stands_where(desk: Asking, approval: str, given: Decision) -> None:
+    found, run = decide(desk, approval, given)
+    assert found == given
+    assert desk.question(run.run_id) == {}
+
+
+def test_a_person_settles_what_the_gate_left_open(desk: Asking) -> None:
+    found, run = decide(desk, "{when: inconclusive}", OPEN, desk.click("Approve"))
+    assert (found.verdict, found.forced_by) == (Verdict.PROMOTE, "a ADMIN")
+    assert found.reason.startswith("The gate said INCONCLUSIVE; approved by a ADMIN.")
+    question = desk.question(run.run_id)
+    assert question["subject"].endswith("the gate says INCONCLUSIVE. Release the candidate?")
+    assert "| beats base | INCONCLUSIVE | beats base \\| so it is. |" in question["body"]
+    assert "Without an answer within 24h it is not released." in question["body"]
+    assert [(entry["verdict"], entry["by"]) for entry in noted(desk.house)] == [("PROMOTE", "a ADMIN")]
+
+
+def test_a_person_turns_a_winner_down(desk: Asking) -> None:
+    found, _ = decide(desk, "{when: always}", WON, desk.click("Reject"))
+    assert (found.verdict, found.forced_by) == (Verdict.REJECT, "a ADMIN")
+
+
+@pytest.mark.parametrize(("on_timeout", "verdict"), [("reject", "INCONCLUSIVE"), ("approve", "PROMOTE")])
+def test_silence_is_an_answer_too(desk: Asking, on_timeout: str, verdict: str) -> None:
+    approval = f"{{when: inconclusive, timeout: 1s, on_timeout: {on_timeout}}}"
+    found, _ = decide(desk, approval, OPEN, desk.nobody)
+    assert (found.verdict.value, found.forced_by) == (verdict, NOBODY)
