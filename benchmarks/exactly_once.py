@@ -31,7 +31,7 @@ from typing import Any
 
 from benchmarks import crash_points  # before anything of Retune
 from retune.artifacts import Artifacts, digest_of
-from retune.backends.base import Installation
+from retune.backends.base import InDoubtError, Installation
 from retune.backends.jobs import Site, begin, settle
 from retune.backends.patience import patiently
 from retune.records import Artifact, Dataset, Model, Recipe, Split
@@ -45,6 +45,8 @@ os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 # Far above what a busy machine may add to the lag and to a request: a shorter wait makes twins there.
 LIST_LAG_S, LATE_S, SETTLE_S = 0.05, 0.15, 8.0
 CRASH_AGAIN = 0.25
+IN_DOUBT = 75
+"""Exit code where a service gave no answer at all: the task is to be cleared, and looks again."""
 BUCKET = "retune-rows"
 MOST_TRIES = 6
 _TOLD_EVERY = 250
@@ -149,6 +151,8 @@ def fork(act: Callable[[], None]) -> int:
         try:
             act()
             code = 0
+        except InDoubtError:
+            code = IN_DOUBT
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
@@ -203,11 +207,14 @@ def run_trial(seed: int, crashes: Sequence[int]) -> Trial:
     kills = 0
     for at in crashes:
         code = fork(lambda at=at: place(desk, seed, at))  # type: ignore[misc]
-        if code not in (0, -signal.SIGKILL):
+        if code not in (0, IN_DOUBT, -signal.SIGKILL):
             raise RuntimeError(f"trial {seed}, killed at point {at}: exit code {code}")
         kills += code < 0
     begun = time.monotonic()
-    if (code := fork(lambda: finish(desk, seed))) != 0:
+    for _ in range(MOST_TRIES):
+        if (code := fork(lambda: finish(desk, seed))) != IN_DOUBT:
+            break
+    if code != 0:
         raise RuntimeError(f"trial {seed} after {list(crashes)}: exit code {code}")
     return Trial(kills, time.monotonic() - begun)
 
