@@ -16,6 +16,7 @@ from retune.artifacts import Artifacts, write_atomically
 from retune.data.drops import REASONS
 from retune.data.figures import SIDES
 from retune.data.prepare import prepare
+from retune.evaluation.ready import check_evaluation
 from retune.prices import load_prices
 from retune.records import Dataset
 from retune.settings import Settings
@@ -37,12 +38,13 @@ def check(path: Path, settings: Settings, console: Console) -> None:
         console: Takes the summary.
 
     Raises:
-        SpecError: The spec, or the project's price file, cannot be used.
+        SpecError: The spec, or a file or metric that it names, cannot be used.
         DataError: The rows cannot be read or are not good enough.
         StateError: What earlier datasets have settled cannot be read.
     """
     spec = load_spec(path)
     load_prices(settings)
+    check_evaluation(spec, settings)
     console.print(f"[bold]{spec.pipeline}[/bold]: the spec is good ({path})")
     settings.home.mkdir(parents=True, exist_ok=True)
     # Named as a preparation's, so that a cleanup takes what a killed check leaves.

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from retune import __version__
 from retune.errors import RetuneError
+from retune.evaluating.command_line import compare, evaluate
 from retune.settings import Settings
 from retune.state.database import Database
 
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 jobs = typer.Typer(help="Show, cancel, pause and resume trainings.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
+app.command()(evaluate)
+app.command()(compare)
 Key = Annotated[str, typer.Argument(help="The job's key, or its beginning: see `retune jobs list`.")]
 
 

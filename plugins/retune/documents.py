@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,18 @@ from retune.errors import Problem, SpecError
 
 Shape = TypeVar("Shape", bound=BaseModel)
 _Place = tuple[str | int, ...]
+_BOOL = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads booleans as YAML 1.2 does: `off` and `no` are words, such as a mode or Norway's code."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_document(path: Path, shape: type[Shape]) -> Shape:
@@ -49,8 +62,8 @@ def read_document(path: Path, shape: type[Shape]) -> Shape:
 
 def _parse(text: str, file: str, lines: dict[_Place, int], problems: list[Problem]) -> Any:
     try:
-        _index_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), lines, problems, file)
-        return yaml.safe_load(text)
+        _index_lines(yaml.compose(text, Loader=_Loader), (), lines, problems, file)
+        return yaml.load(text, Loader=_Loader)
     # An impossible date or number is a plain ValueError, a bottomless list a RecursionError.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -179,5 +179,9 @@ def test_its_trainer_leaves_only_the_adapter(local: House, tmp_path: Path) -> No
     job = backend.submit(local.good, lambda: None)
     poll_until(backend, job, lambda view: view.status in ENDED)
     folder = local.artifacts.get_tree(backend.fetch(job).digest, tmp_path / "adapter")
-    assert {path.name for path in folder.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "parity.json",
+    }
     assert f'"base_model_name_or_path": "{BASE}"' in (folder / "adapter_config.json").read_text()

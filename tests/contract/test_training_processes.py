@@ -82,6 +82,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, base: Path, alone: 
     assert sorted(path.name for path in folder.model.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
+        "parity.json",
     ]
 
 

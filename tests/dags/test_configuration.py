@@ -52,9 +52,10 @@ def test_a_missing_connection_is_said_in_a_task_too(released: House, monkeypatch
     monkeypatch.delenv("AIRFLOW_CONN_VLLM_TEST")
     released.start_agent()
     found = states(released.run("tune"))
-    assert (found["choose_candidate"], found["evaluate[0]"], found["decide"]) == (
-        "success",
+    # Before anything is paid for.
+    assert (found["advise"], found["approve_cost"], found["decide"]) == (
         "failed",
+        "upstream_failed",
         "upstream_failed",
     )
 

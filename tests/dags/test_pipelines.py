@@ -16,11 +16,13 @@ STORY = [
     "prepare_data",
     "resolve_recipes",
     "estimate_costs",
+    "advise",
     "approve_cost",
     "fine_tune",
     "choose_candidate",
     "evaluate",
     "decide",
+    "approve_release",
     "release_winner",
 ]
 BANNED = "great_expectations evidently torch transformers mlflow openai google.genai pandas sklearn"

@@ -117,16 +117,18 @@ def test_a_candidate_that_earns_it_is_released_once(first_run: FirstRun, release
     assert [task for task in found if task.startswith(("fine_tune", "evaluate"))] == [
         "evaluate[0]",
         "evaluate[1]",
+        "evaluate[2]",
         "fine_tune[0]",
     ]
     titles = {ti.rendered_map_index for ti in first_run.run.get_task_instances() if ti.map_index >= 0}
-    assert titles == {"local tiny sft #1", "base", "candidate"}
+    assert titles == {"local tiny sft #1", "candidate, train", "base", "candidate"}
     assert first_run.events == [{"release": 1}]
     [release] = all_releases(released)
     assert (release.number, release.dag_run_id) == (1, first_run.run.run_id)
     assert release.report.metrics["accuracy"].value == 1.0
     with released.db.read() as tx:
         assert [entry.event for entry in ledger.entries(tx, released.pipeline)] == [
+            "advised",
             "decided",
             "released",
         ]
@@ -204,6 +206,10 @@ def test_recipes_compete_on_validation_and_one_that_fails_stops_no_other(release
     released.stub.answer = lambda model, prompt: (
         clueless(model, prompt) if model == first.model.digest else skilled(model, prompt)
     )
+    asked: dict[str, set[str]] = {}
+    released.stub.on_body = lambda body: asked.setdefault(body["model"], set()).add(
+        str(body.get("messages", [{}])[-1].get("content"))
+    )
     released.start_agent()
     dag = released.dag("tune")
     dag.get_task("fine_tune").partial_kwargs["retries"] = 0
@@ -212,10 +218,14 @@ def test_recipes_compete_on_validation_and_one_that_fails_stops_no_other(release
     assert found["choose_candidate"] == found["release_winner"] == "success"
     second = all_releases(released)[-1]
     assert (second.number, second.model.recipe_index) == (2, 1)
-    asked = [model for path, model in released.stub.calls if path == "/v1/chat/completions"]
-    held_out, validation = 96, 48
-    assert asked.count(first.model.digest) == validation
-    assert asked.count(second.model.digest) == validation + held_out
+    with released.db.read() as tx:
+        dataset = dataset_records.get(tx, second.dataset_digest)
+    sides = [
+        {row.prompt for row in read_conversations(released.artifacts.get_bytes(side.artifact.digest))}
+        for side in (dataset.validation, dataset.held_out)
+    ]
+    assert asked[second.model.digest] >= sides[0] | sides[1]
+    assert not asked[first.model.digest] & sides[1], "only the chosen one meets the held-out set"
 
 
 def test_another_base_model_is_refused_before_anything_is_trained(

@@ -58,7 +58,7 @@ def test_the_same_job_trains_to_the_same_bytes_without_the_rest_of_retune(
         for job in jobs
     ]
     assert digests[0] == digests[1]
-    assert sorted(digests[0]) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(digests[0]) == ["adapter_config.json", "adapter_model.safetensors", "parity.json"]
     done = jobs[0].read_done()
     assert done is not None and done.status == "succeeded"
     assert done.metrics["best_eval_loss"] == min(

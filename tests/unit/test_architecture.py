@@ -29,6 +29,7 @@ LAYERS = [
         "checking",
         "doctor",
         "erasure",
+        "evaluating",
         "jobs_command",
         "migrate",
         "pools",

@@ -148,7 +148,7 @@ def test_every_command_has_help_and_a_version_is_told(
         if command.callback
     }
     wanted = "check init cleanup doctor forget migrate serve agent status rollback demo e2e schema version"
-    wanted += " spending emulate"
+    wanted += " spending emulate evaluate compare"
     jobs = {f"jobs {verb}" for verb in ("list", "cancel", "pause", "resume")}
     assert names == {*wanted.split(), *jobs}
     assert retune(monkeypatch, "version") == 0

@@ -26,10 +26,14 @@ from retune.airflow import configuration, manuals
 from retune.airflow.assets import data_asset, drift_asset, release_asset
 from retune.airflow.fleet import cleanup_dag
 from retune.airflow.missing_pools import TAG
+from retune.airflow.operators.advise import Advise
+from retune.airflow.operators.approval import ApproveRelease
 from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
 from retune.airflow.operators.evaluate import ChooseCandidate, Evaluate
 from retune.airflow.operators.fine_tune import EstimateCosts, FineTune
 from retune.airflow.operators.judge import Decide, ReleaseWinner
+from retune.airflow.operators.opinions import AskJudge
+from retune.airflow.operators.review import CountReviews, PrepareReview, Review
 from retune.airflow.operators.spending import ApproveCost
 from retune.airflow.operators.tune import FreezeSpec, PrepareData, ResolveRecipes
 from retune.airflow.operators.watch import CheckDrift, RaiseDrift
@@ -85,13 +89,21 @@ def _tune(pipeline: Pipeline) -> DAG:
             dataset=prepare.output,
             recipes=[one.output for one in resolve],
         )
+        advise = Advise(
+            task_id="advise",
+            pipeline=name,
+            spec=spec,
+            dataset=prepare.output,
+            recipes=[one.output for one in resolve],
+            costs=estimate.output,
+        )
         approve = ApproveCost(task_id="approve_cost", pipeline=name, spec=spec, costs=estimate.output)
         tune = [
             _fine_tune(kind, one.output, pipeline, spec, prepare.output)
             for kind, one in zip(kinds, resolve, strict=True)
         ]
-        judge = _judge(name, spec, prepare.output, [one.output for one in tune])
-        chain(freeze, prepare, resolve, estimate, approve, tune, *judge)
+        judge = _judge(pipeline, spec, prepare.output, [one.output for one in tune], advise.output)
+        chain(freeze, prepare, resolve, estimate, advise, approve, tune, *judge)
     return dag
 
 
@@ -137,8 +149,9 @@ def _tune_schedule(pipeline: Pipeline) -> Any:
     return AssetOrTimeSchedule(timetable=cron, assets=events)
 
 
-def _judge(name: str, spec: Any, dataset: Any, models: Any) -> list[Any]:
+def _judge(pipeline: Pipeline, spec: Any, dataset: Any, models: Any, advice: Any) -> list[Any]:
     """The second half of tuning: from trained models to a release."""
+    name = pipeline.name
     choose = ChooseCandidate(
         task_id="choose_candidate",
         pipeline=name,
@@ -149,8 +162,22 @@ def _judge(name: str, spec: Any, dataset: Any, models: Any) -> list[Any]:
         trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
     )
     evaluate = Evaluate.partial(
-        task_id="evaluate", pipeline=name, spec=spec, dataset=dataset, map_index_template="{{ title }}"
+        task_id="evaluate",
+        pipeline=name,
+        spec=spec,
+        dataset=dataset,
+        map_index_template="{{ title }}",
+        # One after the other: nobody's latency is measured under another's load.
+        max_active_tis_per_dagrun=1,
     ).expand(entry=choose.output)
+    return [choose, evaluate, *_settle(pipeline, spec, dataset, choose, evaluate, advice)]
+
+
+def _settle(
+    pipeline: Pipeline, spec: Any, dataset: Any, choose: Any, evaluate: Any, advice: Any
+) -> list[Any]:
+    """From answers to a release."""
+    name, opinions = pipeline.name, _opinions(pipeline, spec, evaluate)
     decide = Decide(
         task_id="decide",
         pipeline=name,
@@ -158,16 +185,48 @@ def _judge(name: str, spec: Any, dataset: Any, models: Any) -> list[Any]:
         dataset=dataset,
         entries=choose.output,
         reports=evaluate.output,
+        advice=advice,
+        votes=[one.output for one in opinions],
     )
+    decide.set_upstream(opinions)
+    approve = ApproveRelease(task_id="approve_release", pipeline=name, spec=spec, decision=decide.output)
     release = ReleaseWinner(
         task_id="release_winner",
         pipeline=name,
         dataset=dataset,
         entries=choose.output,
-        decision=decide.output,
+        decision=approve.output,
         outlets=[release_asset(name)],
     )
-    return [choose, evaluate, decide, release]
+    return [decide, approve, release]
+
+
+def _opinions(pipeline: Pipeline, spec: Any, evaluate: Any) -> list[Any]:
+    """Who is asked beside the metrics, as the file says: a judge, and people."""
+    name, found = pipeline.name, list[Any]()
+    asked = pipeline.spec.evaluation if pipeline.spec else None
+    if asked and asked.judge:
+        judge = AskJudge(task_id="ask_judge", pipeline=name, spec=spec, reports=evaluate.output)
+        chain(evaluate, judge)
+        found.append(judge)
+    if asked and asked.people:
+        prepare = PrepareReview(task_id="prepare_review", pipeline=name, spec=spec, reports=evaluate.output)
+        review = Review.partial(task_id="review", pipeline=name, map_index_template="{{ title }}").expand(
+            sheet=prepare.output
+        )
+        count = CountReviews(
+            task_id="count_reviews",
+            pipeline=name,
+            spec=spec,
+            reports=evaluate.output,
+            sheets=prepare.output,
+            reviews=review.output,
+            # Where there is nothing to compare, nobody is asked, and `review` is skipped.
+            trigger_rule=TriggerRule.NONE_FAILED,
+        )
+        chain(evaluate, prepare, review, count)
+        found.append(count)
+    return found
 
 
 def _deploy(pipeline: Pipeline) -> DAG:

@@ -50,6 +50,19 @@ class JobPage(_Page):
     attribute = "job_page"
 
 
+class AdvicePage(_Page):
+    """Whether to train at all, and why."""
+
+    name = "Advice"
+
+
+class ModelCard(_Page):
+    """What a model is for and how it did, in Hugging Face's form."""
+
+    name = "Model card"
+    attribute = "card"
+
+
 class EvaluationPage(_Page):
     """The evidence of the gate's decision."""
 

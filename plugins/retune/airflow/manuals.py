@@ -23,6 +23,9 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
   release's. Mend the recipe as the log says and start a new run.
 - `estimate_costs`: a backend cannot be asked, or the file's recipes changed since the run began. See the
   log, mend the connection and clear the task, or start a new run.
+- `advise`: prompts cannot be made, such as from an empty folder of documents. Mend what the log names,
+  then clear the task. It is skipped, and the run ends, where `advice.mode` is `follow` and training is
+  not worth it: see the link *Advice*.
 - `approve_cost`: waits for an answer on the page *Required Actions* where the costs ask for one; red
   where the budget or a person refused. Raise `budget` or leave recipes out, then start a new run.
 - `fine_tune` (own GPUs), `fine_tune_hosted` (services and clusters): this recipe failed; the others go
@@ -30,8 +33,11 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
   runs is adopted, one that succeeded is not paid again.
 - `choose_candidate`: no recipe made a model, or the evaluation endpoint does not answer. See
   `retune status`, then clear the task.
-- `evaluate`: the evaluation endpoint does not answer or cannot load the model. See `retune status`,
-  then clear the task.
+- `evaluate`: the evaluation endpoint does not answer, cannot load the model, or reads prompts otherwise
+  than the trainer. Do what the log says, then clear the task: only what is missing is asked.
+- `prepare_review`, `review`, `count_reviews`: a review waits on the page *Required Actions* until its
+  time-out; the run goes on with those who answered. `ask_judge`: see the log.
+- `approve_release`: waits for an answer on the page *Required Actions* where `gate.approval` says so.
 - `decide`, `release_winner`: Retune's database or artifacts cannot be used. See `retune doctor`, then
   clear the task.
 """

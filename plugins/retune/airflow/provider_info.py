@@ -15,7 +15,16 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Fine-tune, gate, roll out, watch and retrain language models.",
         "extra-links": [
             _LINKS + name
-            for name in ("DataCard", "ValidationPage", "MLflowRun", "JobPage", "EvaluationPage", "DriftPage")
+            for name in (
+                "DataCard",
+                "ValidationPage",
+                "AdvicePage",
+                "MLflowRun",
+                "JobPage",
+                "EvaluationPage",
+                "ModelCard",
+                "DriftPage",
+            )
         ],
         "config": {
             "retune": {

@@ -47,7 +47,7 @@ def drop_duplicates(examples: pl.DataFrame, drops: Drops) -> pl.DataFrame:
 
     # Copies may differ in white space and in what is said of them: which one stays must not depend on
     # where it stands.
-    examples = examples.sort("id", "mark", "group", "time", "stratum", "subject", "file", "line")
+    examples = examples.sort("id", "mark", "group", "slices", "time", "stratum", "subject", "file", "line")
     place = pl.format("of {}:{}", pl.col("file").first(), pl.col("line").first()).over("id")
     copies = examples.filter(pl.col("id").is_duplicated()).with_columns(detail=place)
     drops.add(copies.filter(~pl.col("id").is_first_distinct()), "duplicate")

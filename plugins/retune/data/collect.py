@@ -109,8 +109,9 @@ def _read(blocks: Iterator[Block], plan: Plan) -> Iterator[Read]:
 
 
 def _needed(plan: Plan) -> tuple[str, ...]:
-    data = plan.spec.data
-    return (*(name for name in (data.columns.prompt, data.columns.completion) if name), *data.named_columns)
+    columns = plan.spec.data.columns
+    own = (name for name in (columns.prompt, columns.completion) if name)
+    return (*own, *plan.spec.named_columns)
 
 
 def _nothing(plan: Plan) -> pl.DataFrame:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retune.data import plain_chat
 from retune.data.blocks import Block, Item, parse
 from retune.data.cleaning import clean_text
+from retune.data.row_columns import named_values, seconds_of, slices_of
 from retune.data.rows import BadLine
 from retune.data.shapes import (
     ShapeError,
@@ -33,7 +32,7 @@ from retune.text.conversations import Conversation, Message, make_with_fingerpri
 if TYPE_CHECKING:
     import polars as pl
 
-_NO_ROW = (False, False, None, None, None, None, "", "", "", "", 0.0, "", 0, 0, 0)
+_NO_ROW = (False, False, None, None, None, None, "", "", "", "", "", 0.0, "", 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ def _schema() -> dict[str, Any]:
 
     judged = {"roles_in_order": pl.Boolean, "ends_with_assistant": pl.Boolean, "turns": pl.Int32}
     sizes = {"prompt_chars": pl.Int32, "completion_chars": pl.Int32}
-    names = {"id": pl.String, "fingerprint": pl.String, "stratum": pl.String, "group": pl.String}
+    names = {"id": pl.String, "fingerprint": pl.String, "stratum": pl.String}
+    belongs = {"group": pl.String, "slices": pl.String}
     place = {"place": pl.UInt64, "size": pl.UInt32, "mark": pl.UInt32}
     return {
         "line": pl.Int64,
@@ -108,6 +108,7 @@ def _schema() -> dict[str, Any]:
         **sizes,
         "label": pl.String,
         **names,
+        **belongs,
         "time": pl.Float64,
         "subject": pl.String,
         **place,
@@ -123,7 +124,7 @@ class _Reader:
         # The spec's own words are no row's: nothing is redacted in them.
         self._read = reader_of(data.model_copy(update={"system_prompt": ""}))
         self._system = Message(role="system", content=data.system_prompt) if data.system_prompt else None
-        self._names = data.named_columns
+        self._names, self._slices = plan.spec.named_columns, plan.spec.slice_columns
         self._labelled = plan.spec.task.kind == "classification"
         self.rows: list[tuple[Any, ...]] = []
         self.columns: dict[str, list[Any]] = {}
@@ -132,7 +133,7 @@ class _Reader:
 
     def read(self, block: Block) -> None:
         """Read a block, each row the shortest way that takes it."""
-        if block.items or not plain_chat.fits(self._data, self._plan.columns):
+        if block.items or not plain_chat.fits(self._data, (*self._plan.columns, *self._slices)):
             for item, plain in block.rows():
                 self._take_or_refuse(item, plain)
             return
@@ -158,8 +159,8 @@ class _Reader:
     def take(self, line: int, values: Mapping[str, Any], plain: bool) -> None:
         """Read a row, clean it and put it into the spool, or note why not."""
         try:
-            turns, named = self._read(values), _named(values, self._names)
-            time = _seconds(named[self._data.split.by_time]) if self._data.split.by_time else 0.0
+            turns, named = self._read(values), named_values(values, self._names)
+            time = seconds_of(named[self._data.split.by_time]) if self._data.split.by_time else 0.0
         except ShapeError as error:
             self.refuse(line, values, error.what, error.action)
             return
@@ -202,7 +203,8 @@ class _Reader:
             (line, None, None, reason, detail)
             + judged
             + (len(row.prompt), _answer_chars(row), label, row.id, fingerprint)
-            + (named.get(split.stratify_by) or label, named.get(split.group_by, ""), time, subject)
+            + (named.get(split.stratify_by) or label, named.get(split.group_by, ""))
+            + (slices_of(named, self._slices, self._data.privacy), time, subject)
             + (place, size, zlib.crc32(text))
         )
 
@@ -243,38 +245,6 @@ class _Reader:
 
 def _answer_chars(row: Conversation) -> int:
     return min(len(turn.text) for turn in (row.messages[-1], *row.rejected))
-
-
-def _named(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Return the columns that the spec names beside the conversation, as text."""
-    found = {}
-    for column in names:
-        if column not in values:
-            seen = ", ".join(list(values)[:10]) or "nothing"
-            raise ShapeError(
-                f"column {column!r} is missing; the row has {seen:.200}", "mend the row or the spec"
-            )
-        value = values[column]
-        if isinstance(value, dict | list):
-            raise ShapeError(f"column {column!r} is a {type(value).__name__}", "write text or a number")
-        found[column] = "" if value is None else str(value)
-    return found
-
-
-def _seconds(text: str) -> float:
-    """Return a time as seconds since 1970; raises ShapeError where it is none."""
-    try:
-        seconds = float(text)
-        if isfinite(seconds):
-            return seconds
-    except ValueError:
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        action = "write ISO 8601, or seconds since 1970"
-        raise ShapeError(f"{text!r:.60} in the column of data.split.by_time is no time", action) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _languages(rows: pl.DataFrame, segment: Path) -> pl.Series:

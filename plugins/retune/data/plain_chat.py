@@ -97,7 +97,7 @@ class PlainChats:
         place, size = self._segment.add(text)
         label = texts[-1] if self._labelled else ""
         judged = (True, True, len(roles), len(texts[-2]), len(texts[-1]), label)
-        names_of = (name, fingerprint, label, "", 0.0, "")
+        names_of = (name, fingerprint, label, "", "", 0.0, "")
         return (number, None, None, None, "", *judged, *names_of, place, size, zlib.crc32(text))
 
 

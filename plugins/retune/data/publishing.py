@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retune.artifacts import Artifacts, canonical_json
+from retune.data.attributes import attribute_lines
 from retune.data.card import card
 from retune.data.collect import Tally
 from retune.data.figures import SIDES, Found, describe
@@ -122,9 +123,19 @@ class Publisher:
                 what, "add rows; where all prompts are one template, raise data.split.leak_similarity"
             )
         return {
-            side: Split(artifact=self._put_lines(spool.lines(part)), rows=part.height)
+            side: Split(
+                artifact=self._put_lines(spool.lines(part)),
+                rows=part.height,
+                attributes=self._attributes(side, part),
+            )
             for side, part in parts.items()
         }
+
+    def _attributes(self, side: str, part: pl.DataFrame) -> Artifact | None:
+        """Store what a judged side's examples belong to, where the spec says that they do."""
+        if side == "train" or not (self.spec.data.split.group_by or self.spec.slice_columns):
+            return None
+        return self._put_lines(attribute_lines(part, self.spec.pipeline))
 
     def _tokens(self, examples: pl.DataFrame, spool: Spool) -> list[TokenTotal]:
         """Count the training side's tokens, once a base model."""
@@ -199,5 +210,9 @@ class Publisher:
                 dataset.digest,
                 examples.select("subject", "id").filter(examples["subject"] != "").iter_rows(),
             )
+            for split in (dataset.validation, dataset.held_out):
+                if split.attributes:
+                    # The record of a dataset that was known before may name others, or none.
+                    artifacts_index.add(tx, pipeline, "attributes", split.attributes, self.now)
             if dataset.dropped_rows:
                 artifacts_index.add(tx, pipeline, "dropped", dataset.dropped_rows, self.now)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 EXAMPLE = (
-    *("id", "fingerprint", "label", "file", "line", "stratum", "group", "time", "subject"),
+    *("id", "fingerprint", "label", "file", "line", "stratum", "group", "slices", "time", "subject"),
     *("prompt_chars", "completion_chars", "segment", "place", "size", "mark"),
 )
 """The columns of a table of examples."""

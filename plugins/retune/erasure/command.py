@@ -81,7 +81,7 @@ def _print(found: Erasure, console: Console) -> None:
         )
     for page in found.pages:
         files.add_row(f"{page.kind} {page.digest[:19]} of {page.pipeline}", "", "removed")
-    for path in (*found.check_pages, *(one.path for one in found.left)):
+    for path in (*found.local_texts, *(one.path for one in found.left)):
         files.add_row(str(path), "", "removed")
     for one in found.in_use:
         files.add_row(str(one.path), "", "stays: may be in use; run this again a day after it was written")

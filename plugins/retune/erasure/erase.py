@@ -91,7 +91,7 @@ def _remove_all(
     for page in found.pages:
         _remove(page.digest, None, db, artifacts, now)
         report(f"{page.kind} {page.digest} of {page.pipeline}: removed")
-    for path in (*found.check_pages, *(one.path for one in found.left)):
+    for path in (*found.local_texts, *(one.path for one in found.left)):
         stored.remove_local(path)
         report(f"{path}: removed")
     for path, count in found.copies:

@@ -67,9 +67,15 @@ def in_traffic(settings: Settings, prompts: set[str]) -> Iterator[tuple[str, lis
                     yield path, kept, len(exchanges) - len(kept)
 
 
-def check_pages(settings: Settings) -> list[Path]:
-    """Return the pages that `retune check` left on this host: whose rows they show is not known."""
-    return sorted(path for path in (settings.home / "checks").rglob("*") if path.is_file())
+def local_texts(settings: Settings) -> list[Path]:
+    """Return the files of this host of which nobody knows whose words they show.
+
+    Pages of `retune check` and `retune evaluate`, answers of models, and documents' embeddings: all can
+    be made again.
+    """
+    folders = ("checks", "evaluations", "answers", "embeddings")
+    found = (path for name in folders for path in (settings.home / name).rglob("*"))
+    return sorted(path for path in found if path.is_file())
 
 
 def _look(file: Any, rows: Rows) -> Found:

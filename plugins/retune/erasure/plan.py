@@ -13,7 +13,7 @@ from retune import stored
 from retune.artifacts import Artifacts
 from retune.erasure import places
 from retune.erasure.rows import Rows
-from retune.records import Dataset, Exchange, JobStatus, Release
+from retune.records import Dataset, Exchange, JobStatus, Release, Split
 from retune.settings import Settings
 from retune.state import jobs, releases, replaced, retrains, subjects, tables
 from retune.state.database import Database, stamp
@@ -21,8 +21,11 @@ from retune.state.jobs import JobRow
 from retune.stored import Blob, Scratch
 
 SIDES = ("train", "validation", "held_out")
-SHOWS_NO_TEXT = ("drift", "outcomes")
-"""Kinds of artifacts that are no page with rows: of requests drift pages hold figures and labels only."""
+SHOWS_NO_TEXT = ("drift", "outcomes", "attributes", "asked", "report", "model_card", "advice", "votes")
+"""Kinds of artifacts that are no page with rows: of requests drift pages hold figures and labels only.
+
+Answers and attributes are files of lines, out of which the person's are taken.
+"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Erasure:
     pages: tuple[ReachedPage, ...]
     copies: tuple[tuple[Path, int], ...]
     """Files of this host's job folders, with the rows in each."""
-    check_pages: tuple[Path, ...]
+    local_texts: tuple[Path, ...]
     left: tuple[Scratch, ...]
     """Working files of preparations that were killed."""
     in_use: tuple[Scratch, ...]
@@ -103,7 +106,7 @@ class Erasure:
     @property
     def is_clean(self) -> bool:
         """Whether nothing is left to remove."""
-        return not (self.files or self.pages or self.copies or self.check_pages or self.left or self.traffic)
+        return not (self.files or self.pages or self.copies or self.local_texts or self.left or self.traffic)
 
 
 @dataclass
@@ -176,7 +179,7 @@ def plan(subject: str, *, settings: Settings, db: Database, artifacts: Artifacts
         ),
         pages=pages,
         copies=tuple((path, piece.rows) for path, piece in copies),
-        check_pages=tuple(places.check_pages(settings)),
+        local_texts=tuple(places.local_texts(settings)),
         left=tuple(one for one in scratch if one.is_left(now)),
         in_use=tuple(one for one in scratch if not one.is_left(now)),
         traffic=tuple(places.in_traffic(settings, prompts)) if prompts else (),
@@ -278,6 +281,9 @@ def _titles(known: _Known) -> dict[str, str]:
                 titles[place] = f"answers of {name} for release {release.number} of {pipeline}"
     for (pipeline, digest), dataset in known.datasets.items():
         for side in SIDES:
-            place = known.now_at(getattr(dataset, side).artifact.digest)
-            titles[place] = f"{side.replace('_', '-')} side of dataset {digest[:19]} of {pipeline}"
+            split: Split = getattr(dataset, side)
+            title = f"{side.replace('_', '-')} side of dataset {digest[:19]} of {pipeline}"
+            titles[known.now_at(split.artifact.digest)] = title
+            if split.attributes:
+                titles[known.now_at(split.attributes.digest)] = f"attributes of the {title}"
     return titles

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from retune.errors import EndpointError, Problem, SetupError
-from retune.evaluation.openai_respondent import EndpointRespondent, OpenAIRespondent
+from retune.evaluation.endpoint_respondent import EndpointRespondent
+from retune.evaluation.openai_respondent import OpenAIRespondent
 from retune.evaluation.respondents import Respondent
 from retune.evaluation.vertex_respondent import VertexRespondent
-from retune.records import Contender, Model
+from retune.records import Contender, Model, Strategy
 from retune.records.evaluation import ENDPOINT
 from retune.settings import Connections
 from retune.spec import PipelineSpec, seconds
@@ -32,22 +33,48 @@ def base_of(model: Model, spec: PipelineSpec) -> Contender:
 
 
 def finalists(
-    candidate: Model, champion: Model | None, spec: PipelineSpec
+    candidate: Model, champion: Model | None, previous: Model | None, spec: PipelineSpec
 ) -> list[tuple[Contender, Model | None]]:
-    """Return who meets the held-out set, each with the model that it stands for.
+    """Return who meets the held-out set, each with the tuned model that it stands for.
+
+    Baselines are of the candidate's base model, and answer where the candidate does. The base model is
+    among them unasked where the gate compares with it: by a claim, or as no model serves yet.
 
     Args:
         candidate: The best on the validation set.
         champion: The model that is live; None where none is.
+        previous: That of the release before the champion; it meets the set where the spec says so.
         spec: The frozen spec.
     """
-    found: list[tuple[Contender, Model | None]] = [
-        (base_of(candidate, spec), None),
-        (contender_of("candidate", candidate, spec), candidate),
-    ]
+    base, tuned = base_of(candidate, spec), contender_of("candidate", candidate, spec)
+    found: list[tuple[Contender, Model | None]] = []
+    if _asks_base(spec, champion):
+        found.append((base, None))
+    strategies: tuple[Strategy, ...] = ("few_shot", "rag")
+    for strategy in strategies:
+        if strategy in spec.evaluation.baselines:
+            found.append((prompted(base, strategy, strategy), None))
+    found.append((tuned, candidate))
+    for strategy in spec.evaluation.tuned_with:
+        found.append((prompted(tuned, strategy, f"{tuned.name}+{strategy}"), candidate))
     if champion is not None:
         found.append((contender_of("champion", champion, spec), champion))
+    if previous is not None and "previous" in spec.evaluation.baselines:
+        found.append((contender_of("previous", previous, spec), previous))
     return found
+
+
+def prompted(contender: Contender, strategy: Strategy, name: str) -> Contender:
+    """Return the same model under another prompt strategy and name.
+
+    What the prompts hold is known once they are made: `prompt_digest` is empty until then.
+    """
+    return contender.model_copy(update={"name": name, "strategy": strategy})
+
+
+def _asks_base(spec: PipelineSpec, champion: Model | None) -> bool:
+    claimed = spec.gate.beats.base is not None or spec.gate.not_worse_than.base is not None
+    return "base" in spec.evaluation.baselines or claimed or champion is None
 
 
 def able(models: Sequence[Model], spec: PipelineSpec, report: Callable[[str], None]) -> list[Model]:

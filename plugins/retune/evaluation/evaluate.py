@@ -2,131 +2,148 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any
 
 from retune.artifacts import Artifacts
 from retune.errors import DataError
-from retune.evaluation.client import ask_all
-from retune.evaluation.contenders import respondent_for
-from retune.evaluation.metrics import METRICS
-from retune.evaluation.respondents import Answer
-from retune.records import Contender, EvalReport, Outcome, Split
-from retune.settings import Connections
+from retune.evaluation.asking_costs import cost_per_1000
+from retune.evaluation.measuring import scored, summarise, task_of
+from retune.evaluation.metrics import Task, metrics_for
+from retune.evaluation.noise import asked_again, noise_of
+from retune.evaluation.outcomes import read_outcomes
+from retune.evaluation.prompting.base import Prompter
+from retune.evaluation.questioner import PLAIN, Questioner
+from retune.records import Contender, EvalReport, MetricValue, Outcome, Split
+from retune.records.evaluation import SetName
+from retune.records.training import Attributes
+from retune.settings import Connections, Settings
 from retune.spec import PipelineSpec
 from retune.text.conversations import Conversation, read_conversations
-from retune.text.labels import match_label
 
-_OUTCOMES = "application/x-ndjson"
+__all__ = ["Judge", "evaluate", "read_outcomes", "summarise"]
+
+Judge = Callable[[list[Outcome]], list[Outcome]]
+"""Takes outcomes and returns them with `correct` and `scores` as it sees them."""
 
 
 def evaluate(
     contender: Contender,
     split: Split,
-    set_name: Literal["validation", "held_out"],
+    set_name: SetName,
     *,
     spec: PipelineSpec,
     labels: Sequence[str],
     connections: Connections,
     artifacts: Artifacts,
+    settings: Settings | None = None,
+    prompter: Prompter = PLAIN,
+    base_model: str = "",
+    latency: bool = False,
+    noise: bool = False,
+    judge: Judge | None = None,
     report: Callable[[str], None] = print,
 ) -> EvalReport:
     """Ask a contender every example of a set and keep each answer.
 
+    Answers are kept on this host as they come, so that a run that was killed goes on where it stopped,
+    and the same question to the same model is asked once.
+
     Args:
         contender: Who answers, and where; an adapter must be loaded there.
         split: The examples.
-        set_name: Which side of the split they are.
+        set_name: Which set they are.
         spec: The frozen spec.
         labels: The classes an answer may name; empty where any text may be one.
         connections: Where addresses and credentials come from.
         artifacts: Takes the outcomes.
+        settings: Where answers are kept, prices and the answers' schema are found; None: no answer is
+            kept and no cost is known.
+        prompter: Makes the messages that the contender is shown.
+        base_model: What a tuned model was trained from: its price is looked up by it where the
+            model's own name has none.
+        latency: Whether latency is measured, by itself, before the set is asked.
+        noise: Whether some examples are asked twice, to see how far scores vary by themselves.
+        judge: Says which answers are right where the task's own rule does not, as in a safety set.
         report: Takes progress lines.
 
     Raises:
-        EndpointError: The contender cannot be reached, or is not served.
-        SetupError: Its connection says too little.
+        EndpointError: The contender cannot be reached, is not served, or stopped answering.
+        SetupError: Its connection says too little, or answers cannot be kept.
+        SpecError: What the spec names cannot be used: a metric, a schema, the project's prices.
         DataError: The set is empty.
     """
     examples = read_conversations(artifacts.get_bytes(split.artifact.digest))
     if not examples:
         raise DataError(f"the {set_name} set {split.artifact.digest} is empty", "add rows and prepare again")
-    # Outside of the event loop, as Airflow asks its server for a connection.
-    respondent = respondent_for(contender, spec, connections)
+    task = task_of(spec, labels, settings)
+
+    def tell(line: str) -> None:
+        report(f"{contender.name}: {line}")
+
+    questioner = Questioner(
+        contender,
+        spec=spec,
+        connections=connections,
+        settings=settings,
+        prompter=prompter,
+        base_model=base_model,
+        report=tell,
+    )
+    more: dict[str, Any] = {"latency": questioner.latency(examples)} if latency else {}
     start = time.perf_counter()
-    answers = asyncio.run(
-        ask_all(
-            [example.context for example in examples],
-            respondent,
-            max_in_flight=spec.evaluation.max_in_flight,
-            report=lambda line: report(f"{contender.name}: {line}"),
-        )
-    )
+    outcomes = questioner.outcomes(examples, task, _attributes(split, artifacts))
     elapsed = time.perf_counter() - start
-    outcomes = [_outcome(example, answer, labels) for example, answer in zip(examples, answers, strict=True)]
-    result = summarise(
-        contender, split, set_name, outcomes, spec=spec, artifacts=artifacts, elapsed_s=elapsed
-    )
-    accuracy = result.metrics["accuracy"]
-    report(
-        f"{contender.name}: accuracy {accuracy.value:.3f} "
-        f"[{accuracy.low:.3f}, {accuracy.high:.3f}] on {result.n} examples in {elapsed:.1f} s, "
-        f"{result.failed} failed"
-    )
-    return result
+    if judge is not None:
+        outcomes = judge(outcomes)
+    if noise and spec.evaluation.noise_examples:
+        more["noise"] = _noise(questioner, examples, outcomes, task, spec)
+    found = summarise(
+        contender,
+        split,
+        set_name,
+        outcomes,
+        spec=spec,
+        artifacts=artifacts,
+        elapsed_s=elapsed,
+        task=task,
+        report=tell,
+    ).model_copy(update={**more, "cost_per_1000_usd": cost_per_1000(outcomes)})
+    tell(_summary(found, spec.gate.metric))
+    return found
 
 
-def summarise(
-    contender: Contender,
-    split: Split,
-    set_name: Literal["validation", "held_out"],
+def _attributes(split: Split, artifacts: Artifacts) -> dict[str, Attributes]:
+    """Return example's id -> what it belongs to; empty where the split does not say it."""
+    if split.attributes is None:
+        return {}
+    lines = artifacts.get_bytes(split.attributes.digest).splitlines()
+    found = [Attributes.model_validate_json(line) for line in lines]
+    return {one.id: one for one in found}
+
+
+def _noise(
+    questioner: Questioner,
+    examples: Sequence[Conversation],
     outcomes: Sequence[Outcome],
-    *,
+    task: Task,
     spec: PipelineSpec,
-    artifacts: Artifacts,
-    elapsed_s: float,
-) -> EvalReport:
-    """Measure outcomes, store them, and return the report."""
-    latencies = sorted(outcome.latency_s for outcome in outcomes)
-    lines = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
-    return EvalReport(
-        spec_digest=spec.digest,
-        contender=contender,
-        set_name=set_name,
-        set_digest=split.artifact.digest,
-        metrics={
-            name: metric(outcomes, spec.gate.confidence, spec.seed)
-            for name, metric in METRICS.items()
-            # Over free texts, each a class of its own, it would be accuracy by another name.
-            if spec.task.kind == "classification" or name != "macro_f1"
-        },
-        outcomes=artifacts.put_bytes(lines.encode(), _OUTCOMES),
-        n=len(outcomes),
-        failed=sum(bool(outcome.error) for outcome in outcomes),
-        latency_p50_s=latencies[len(latencies) // 2],
-        latency_p95_s=latencies[int(len(latencies) * 0.95)],
-        seconds=elapsed_s,
+) -> MetricValue | None:
+    """Ask some examples again and return the share whose score changed."""
+    few = asked_again(examples, spec.evaluation.noise_examples, spec.seed)
+    again = questioner.outcomes(few, task, {}, keep=False)
+    metrics = metrics_for(spec, task)
+    first, second = (scored(some, task, metrics) for some in (outcomes, again))
+    return noise_of(first, second, spec.gate.metric, spec.gate.confidence)
+
+
+def _summary(report: EvalReport, metric: str) -> str:
+    value = report.metrics.get(metric)
+    measured = (
+        f"{metric} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" if value else f"{metric} is missing"
     )
-
-
-def read_outcomes(report: EvalReport, artifacts: Artifacts) -> list[Outcome]:
-    """Return a report's per-example outcomes."""
-    lines = artifacts.get_bytes(report.outcomes.digest).splitlines()
-    return [Outcome.model_validate_json(line) for line in lines]
-
-
-def _outcome(example: Conversation, answer: Answer, labels: Sequence[str]) -> Outcome:
-    # A task without labels wants the text itself: an exact match is right.
-    predicted = match_label(answer.text, labels) if labels else answer.text.strip()
-    return Outcome(
-        id=example.id,
-        prompt=example.prompt,
-        expected=example.completion,
-        answer=answer.text,
-        predicted=predicted,
-        correct=not answer.error and predicted == example.completion,
-        error=answer.error,
-        latency_s=answer.latency_s,
+    cost = report.cost_per_1000_usd
+    return f"{measured} on {report.n} examples in {report.seconds:.1f} s, {report.failed} failed" + (
+        f", ${cost:.4f} per 1,000 answers" if cost is not None else ""
     )

@@ -8,14 +8,52 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from retune.artifacts import Artifacts
 from retune.errors import DataError, Problem
-from retune.records import Outcome
-from retune.text.conversations import Conversation, conversation
+from retune.records import Outcome, SetName, Split
+from retune.settings import Settings
+from retune.spec import PipelineSpec
+from retune.text.conversations import Conversation, conversation, write_conversations
 
 _FORGETTING = "a line is an object with `prompt` and `completion`, both texts"
 _SAFETY = (
     "a line is an object with `prompt`, and `matches` or `lacks`: a regular expression or a list of them"
 )
+
+
+def guard_splits(spec: PipelineSpec, settings: Settings, artifacts: Artifacts) -> dict[SetName, Split]:
+    """Store the sets that the gate's guards ask, by name; nothing where the spec has no such guard.
+
+    Raises:
+        DataError: Names all that is wrong with their files.
+    """
+    found: dict[SetName, Split] = {}
+    for name, rows in read_guard_sets(spec, settings).items():
+        stored = artifacts.put_bytes(write_conversations(rows), "application/jsonl")
+        found[name] = Split(artifact=stored, rows=len(rows))
+    return found
+
+
+def read_guard_sets(spec: PipelineSpec, settings: Settings) -> dict[SetName, list[Conversation]]:
+    """Read the sets that the gate's guards ask, by name.
+
+    Raises:
+        DataError: Names all that is wrong with their files.
+    """
+    wanted: list[tuple[SetName, str, Callable[[Path], list[Conversation]]]] = []
+    if spec.gate.forgetting:
+        wanted.append(("forgetting", spec.gate.forgetting.rows, read_forgetting))
+    if spec.gate.safety:
+        wanted.append(("safety", spec.gate.safety.prompts, read_safety))
+    found, problems = {}, []
+    for name, path, read in wanted:
+        try:
+            found[name] = read(settings.resolve(path))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return found
 
 
 def read_forgetting(path: Path) -> list[Conversation]:

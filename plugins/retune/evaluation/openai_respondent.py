@@ -1,4 +1,4 @@
-"""Models behind OpenAI's chat completions: of OpenAI, of services with its API, of our own endpoints.
+"""Models behind OpenAI's chat completions: of OpenAI, and of services with its API.
 
 Which parameters a model takes is not published as data: reasoning models refuse `max_tokens` in favour
 of `max_completion_tokens`, and every `temperature` but their own (openai-python issue 2046), while
@@ -10,24 +10,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from retune.errors import EndpointError
-from retune.evaluation.respondents import PING, Answer
-from retune.settings import EndpointAddress, OpenAIAccount
-from retune.text.conversations import Conversation, Message
-from retune.text.formats import openai_rows
+from retune.evaluation.completions import read_completion
+from retune.evaluation.endpoint_respondent import EndpointRespondent
+from retune.evaluation.patience import Patience, Refusal, refusal_of
+from retune.evaluation.respondents import PING, Answer, chat_turns
+from retune.settings import OpenAIAccount
+from retune.text.conversations import Message
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+__all__ = ["EndpointRespondent", "OpenAIRespondent"]
+
+_RETRIES = 4
 _ACTIONS = {
     401: "put a valid key into connection {connection!r}",
+    402: "pay what the account behind connection {connection!r} owes",
     403: "give the account behind connection {connection!r} the right to ask this model",
     404: "see under which name the account behind connection {connection!r} has it, if it still does",
-    429: "raise the limits of that account, or lower evaluation.max_in_flight",
+    429: "raise the limits of connection {connection!r}'s account, or lower evaluation.max_in_flight",
 }
 
 
@@ -42,9 +48,6 @@ class OpenAIRespondent:
         timeout_s: Of one try of one call.
     """
 
-    retries = 4
-    """Rate limits count by the minute: the SDK waits longer each time, or as long as the service asks."""
-
     def __init__(
         self, account: OpenAIAccount, connection: str, model: str, *, max_tokens: int, timeout_s: float
     ) -> None:
@@ -52,13 +55,27 @@ class OpenAIRespondent:
         self._connection = connection
         self._model = model
         self._timeout_s = timeout_s
-        self._parameters: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0.0}
+        self._wanted = {"max_tokens": max_tokens, "temperature": 0.0}
+        self._parameters: dict[str, Any] = dict(self._wanted)
+        self._actions = {code: text.format(connection=connection) for code, text in _ACTIONS.items()}
+        self._patience = Patience(self.address, _RETRIES)
 
     @property
     def address(self) -> str:
         """The service's host."""
         address = urlsplit(self._account.base_url)
         return f"{address.hostname}:{address.port}" if address.port else address.hostname or ""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The service, the model, and the decoding that is wanted, under whichever names it is taken."""
+        return {"url": self._account.base_url, "model": self._model, **self._wanted}
+
+    @property
+    def priced_as(self) -> str:
+        """`openai`, or the host of another service: its prices are not OpenAI's."""
+        host = urlsplit(self._account.base_url).hostname or ""
+        return "openai" if f".{host}".endswith(".api.openai.com") else host
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
@@ -68,7 +85,8 @@ class OpenAIRespondent:
             base_url=self._account.base_url,
             api_key=self._account.api_key or "none",
             timeout=self._timeout_s,
-            max_retries=self.retries,
+            # Each call would count its own tries, and run on into a limit that others have met.
+            max_retries=0,
         )
         # Set here, as the SDK would take what is empty from the environment: another payer's.
         client.organization = self._account.organization or None
@@ -83,123 +101,54 @@ class OpenAIRespondent:
         Raises:
             EndpointError: The service does not answer, or not as this model.
         """
-        error = await self._probed()
-        while error is not None and self._heeds(error):
-            error = await self._probed()
-        if error is not None:
-            action = _ACTIONS.get(getattr(error, "status_code", 0), "see connection {connection!r}")
+        ping = partial(self._tried, PING)
+        found = await self._patience.settled(ping)
+        while isinstance(found, Refusal) and self._heeds(found):
+            found = await self._patience.settled(ping)
+        if isinstance(found, Refusal):
             raise EndpointError(
-                f"{self.address} does not answer as {self._model!r}: {self._said(error)}",
-                action.format(connection=self._connection),
+                f"{self.address} does not answer as {self._model!r}: {found.said}",
+                self._actions.get(found.status, f"see connection {self._connection!r}"),
             )
 
-    async def _probed(self) -> Exception | None:
-        """Ask once; return what went wrong, to be told outside of `except`: it holds the key."""
-        from openai import OpenAIError
-
-        try:
-            await self._complete(PING)
-        except (OpenAIError, ValueError) as error:
-            return error
-        return None
-
-    def _heeds(self, error: Exception) -> bool:
+    def _heeds(self, refusal: Refusal) -> bool:
         """Give up a parameter that a refusal names; False where it names none."""
-        if getattr(error, "status_code", 0) not in (400, 422):
+        if refusal.status not in (400, 422):
             return False
-        said = f"{getattr(error, 'param', '')} {error}"
         given = self._parameters
-        if "max_completion_tokens" in said and "max_tokens" in given:
+        if "max_completion_tokens" in refusal.said and "max_tokens" in given:
             given["max_completion_tokens"] = given.pop("max_tokens")
             return True
-        return "temperature" in said and given.pop("temperature", None) is not None
+        return "temperature" in refusal.said and given.pop("temperature", None) is not None
 
     async def answer(self, messages: Sequence[Message]) -> Answer:
-        """Answer greedily, where the model takes a temperature."""
-        from openai import OpenAIError
+        """Answer greedily, where the model takes a temperature.
 
-        start = time.perf_counter()
-        try:
-            completion = await self._complete(messages)
-        except (OpenAIError, ValueError) as error:
-            return Answer("", self._said(error), time.perf_counter() - start)
-        return Answer(*_read(completion), time.perf_counter() - start)
+        Raises:
+            EndpointError: No other question would be answered either.
+        """
+        return await self._patience.answer(partial(self._tried, messages))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _complete(self, messages: Sequence[Message]) -> Any:
-        return await self._client.chat.completions.create(
-            model=self._model, messages=_turns(messages), **self._parameters
-        )
+    async def _tried(self, messages: Sequence[Message]) -> Answer | Refusal:
+        """Make one try."""
+        from openai import APIConnectionError, APIStatusError, OpenAIError
 
-    def _said(self, error: Exception) -> str:
-        """Return an error in words, without a key, not even a masked one."""
-        return self._account.clean(f"{type(error).__name__}: {error}")
-
-
-class EndpointRespondent(OpenAIRespondent):
-    """A model on an endpoint of one's own, such as vLLM's, whose list of models is the truth.
-
-    Args:
-        endpoint: How it is reached.
-        connection: The endpoint's name, for errors.
-        model: What the endpoint calls it.
-        max_tokens: Longest answer.
-        timeout_s: Of one try of one call.
-    """
-
-    retries = 2
-
-    def __init__(
-        self, endpoint: EndpointAddress, connection: str, model: str, *, max_tokens: int, timeout_s: float
-    ) -> None:
-        account = OpenAIAccount(f"{endpoint.url}/v1", endpoint.api_key)
-        super().__init__(account, connection, model, max_tokens=max_tokens, timeout_s=timeout_s)
-        self._url = endpoint.url
-
-    @property
-    def address(self) -> str:
-        """The endpoint's URL."""
-        return f"endpoint {self._url}"
-
-    async def check(self) -> None:
-        """Look whether the endpoint lists the model.
-
-        Raises:
-            EndpointError: It does not, or it does not answer.
-        """
-        from openai import OpenAIError
-
+        start = time.perf_counter()
         try:
-            served, problem = [entry.id async for entry in self._client.models.list()], ""
-        except (OpenAIError, ValueError) as error:
-            served, problem = [], f"{self.address} does not answer: {self._said(error)}"
-        if problem:
-            action = "start it (`retune serve`) or mend the connection; `retune doctor` checks it"
-            raise EndpointError(problem, action)
-        if self._model not in served:
-            raise EndpointError(
-                f"{self.address} does not serve {self._model!r}; it serves {sorted(served)}",
-                "start it with the recipe's base_model, or let its agent load the adapter",
+            response = await self._client.chat.completions.with_raw_response.create(
+                model=self._model,
+                messages=chat_turns(messages),  # type: ignore[arg-type]
+                **self._parameters,
             )
-
-
-def _turns(messages: Sequence[Message]) -> Any:
-    """Return turns as they stand in the rows that models are tuned on; weights are for tuning only."""
-    turns = openai_rows.SFT.row_of(Conversation("", tuple(messages)))["messages"]
-    return [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
-
-
-def _read(completion: Any) -> tuple[str, str]:
-    """Return a completion's text, or why it has none."""
-    # What is no JSON comes as a text.
-    choices = getattr(completion, "choices", None)
-    if not choices:
-        return "", "no content in the answer"
-    text, details = choices[0].message.content, getattr(completion.usage, "completion_tokens_details", None)
-    thought = getattr(details, "reasoning_tokens", None) or 0
-    if not text and thought and choices[0].finish_reason == "length":
-        return "", f"no content in the answer: thinking took {thought} tokens; raise evaluation.max_tokens"
-    return text or "", "" if text is not None else "no content in the answer"
+        except (OpenAIError, ValueError) as error:
+            taken = time.perf_counter() - start
+            # In words, without a key, not even a masked one.
+            said = self._account.clean(f"{type(error).__name__}: {error}")
+            if isinstance(error, APIStatusError):
+                return refusal_of(error.status_code, said, error.response.headers, self._actions, taken)
+            return Refusal(said, may_pass=isinstance(error, APIConnectionError), latency_s=taken)
+        return read_completion(response.http_response.content, time.perf_counter() - start)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from retune.errors import EndpointError, SetupError
-from retune.evaluation.respondents import PING, Answer
+from retune.evaluation.patience import Patience, Refusal, refusal_of
+from retune.evaluation.respondents import PING, Answer, readable
 from retune.settings import GoogleAccount
 from retune.text.conversations import Conversation, Message
 from retune.text.formats import gemini_rows
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from google.genai import Client, types
 
 _SHOWN = 600
+_RETRIES = 4
 _THINKING: tuple[Mapping[str, Any], ...] = (
     {"thinking_budget": 0},
     {"thinking_level": "MINIMAL"},
@@ -70,11 +72,28 @@ class VertexRespondent:
         self._max_tokens = max_tokens
         self._timeout_s = timeout_s
         self._thinking = _THINKING[0]
+        known = {"connection": connection, "project": account.project, "location": self._location}
+        self._actions = {code: text.format(**known) for code, text in _ACTIONS.items()}
+        self._patience = Patience(self.address, _RETRIES)
+
+    priced_as = "vertex"
 
     @property
     def address(self) -> str:
         """The project and the region."""
         return f"Vertex AI (project {self._account.project}, {self._location})"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The project, the region, the model, and the decoding that is wanted."""
+        return {
+            "url": self._account.endpoint,
+            "project": self._account.project,
+            "location": self._location,
+            "model": self._model,
+            "max_tokens": self._max_tokens,
+            "temperature": 0.0,
+        }
 
     @cached_property
     def _client(self) -> Client:
@@ -93,8 +112,8 @@ class VertexRespondent:
             http_options=types.HttpOptions(
                 base_url=self._account.endpoint or None,
                 timeout=max(1, round(1000 * self._timeout_s)),
-                # Quotas count by the minute.
-                retry_options=types.HttpRetryOptions(attempts=5, initial_delay=0.5, max_delay=30.0),
+                # Each call would count its own tries, and run on into a quota that others have met.
+                retry_options=types.HttpRetryOptions(attempts=1),
             ),
         )
 
@@ -104,49 +123,59 @@ class VertexRespondent:
         Raises:
             EndpointError: Vertex AI does not answer, or not as this model.
         """
-        said, code = "", 0
+        found = Refusal("")
         for thinking in _THINKING:
             self._thinking = thinking
-            error = await self._probed()
-            if error is None:
+            result = await self._patience.settled(partial(self._tried, PING))
+            if isinstance(result, Answer):
                 return
-            said, code = _said(error), getattr(error, "code", 0)
-            if code != 400 or "thinking" not in said.lower():
+            found = result
+            if found.status != 400 or "thinking" not in found.said.lower():
                 break
-        action = _ACTIONS.get(code, "see connection {connection!r}")
-        known = {"connection": self._connection, "project": self._account.project, "location": self._location}
         raise EndpointError(
-            f"{self.address} does not answer as {self._model!r}: {said}", action.format(**known)
+            f"{self.address} does not answer as {self._model!r}: {found.said}",
+            found.action or self._actions.get(found.status, f"see connection {self._connection!r}"),
         )
 
-    async def _probed(self) -> Exception | None:
-        """Ask once; return what went wrong."""
-        try:
-            await self._generate(PING)
-        except Exception as error:  # the SDK, its transports and google.auth raise many kinds
-            return error
-        return None
-
     async def answer(self, messages: Sequence[Message]) -> Answer:
-        """Answer greedily, with as little thinking as the model allows."""
-        start = time.perf_counter()
-        try:
-            response = await self._generate(messages)
-        except Exception as error:  # the SDK, its transports and google.auth raise many kinds
-            return Answer("", _said(error), time.perf_counter() - start)
-        return Answer(*_read(response), time.perf_counter() - start)
+        """Answer greedily, with as little thinking as the model allows.
+
+        Raises:
+            EndpointError: No other question would be answered either.
+        """
+        return await self._patience.answer(partial(self._tried, messages))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aio.aclose()
         self._client.close()
 
-    async def _generate(self, messages: Sequence[Message]) -> types.GenerateContentResponse:
+    async def _tried(self, messages: Sequence[Message]) -> Answer | Refusal:
+        """Make one try."""
+        client = self._client  # an SDK that is missing is no refusal
+        from google.auth.exceptions import RefreshError
+        from google.genai.errors import APIError
+
+        start = time.perf_counter()
+        try:
+            response = await self._generate(client, messages)
+        except Exception as error:  # the SDK, its transports and google.auth raise many kinds
+            taken, said = time.perf_counter() - start, _said(error)
+            if isinstance(error, APIError):
+                headers = getattr(error.response, "headers", None) or {}
+                return refusal_of(error.code, said, headers, self._actions, taken)
+            if isinstance(error, RefreshError) and not error.retryable:
+                return Refusal(said, action=self._actions[401], latency_s=taken)
+            # What is wrong with the question, or with what came: not the way there.
+            return Refusal(said, may_pass=not isinstance(error, ValueError | TypeError), latency_s=taken)
+        return _read(response, time.perf_counter() - start)
+
+    async def _generate(self, client: Client, messages: Sequence[Message]) -> types.GenerateContentResponse:
         from google.genai import types
 
         # As in the rows that models are tuned on.
         asked = gemini_rows.SFT.row_of(Conversation("", tuple(messages)))
-        return await self._client.aio.models.generate_content(
+        return await client.aio.models.generate_content(
             model=self._model,
             contents=asked["contents"],
             config=types.GenerateContentConfig(
@@ -162,17 +191,24 @@ def _said(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
 
 
-def _read(response: types.GenerateContentResponse) -> tuple[str, str]:
+def _read(response: types.GenerateContentResponse, latency_s: float) -> Answer:
     """Return a response's text, or why it has none."""
     first = response.candidates[0] if response.candidates else None
     parts = (first.content.parts if first and first.content else None) or ()
     texts = [part.text for part in parts if part.text is not None and not part.thought]
-    if texts:
-        return "".join(texts), ""
-    blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
-    reason = blocked or (first.finish_reason if first else None)
-    why = f": {reason.name}" if reason else ""
-    usage = response.usage_metadata
-    if usage and usage.thoughts_token_count:
-        why += f"; thinking took {usage.thoughts_token_count} tokens: raise evaluation.max_tokens"
-    return "", f"no text in the answer{why}"
+    usage, reason = response.usage_metadata, first.finish_reason if first else None
+    thought = usage.thoughts_token_count or 0 if usage else 0
+    error = ""
+    if not texts:
+        blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
+        why = blocked or reason
+        error = "no text in the answer" + (f": {why.name}" if why else "")
+        error += f"; thinking took {thought} tokens: raise evaluation.max_tokens" if thought else ""
+    return Answer(
+        text=readable("".join(texts)),
+        error=error,
+        latency_s=latency_s,
+        prompt_tokens=usage.prompt_token_count or 0 if usage else 0,
+        completion_tokens=(usage.candidates_token_count or 0) + thought if usage else 0,
+        cut=reason is not None and reason.name == "MAX_TOKENS",
+    )

@@ -19,7 +19,7 @@ from retune.monitoring.descriptors import Vocabulary, describe
 from retune.records import DriftedColumn, DriftReport, Exchange, Outcome, Release
 from retune.spec import PipelineSpec
 from retune.stats import drift_threshold
-from retune.text.labels import match_label
+from retune.text.labels import Labels
 
 _NO_LABEL = "(no label)"
 _TOLD = 3  # columns that the reason names
@@ -121,9 +121,10 @@ def _answers(
         lengths = [float(len(outcome.answer)) for outcome in reference]
         new = [float(len(exchange.answer)) for exchange in exchanges]
         return Column("answer length", KS, lengths, new, drift_threshold.ks_distance(n, m))
-    labels = set(spec.task.labels or (outcome.expected for outcome in reference))
+    names = set(spec.task.labels or (outcome.expected for outcome in reference))
+    labels = Labels(names, spec.task.normalise)
     said = [outcome.predicted or _NO_LABEL for outcome in reference]
-    says = [match_label(exchange.answer, labels) or _NO_LABEL for exchange in exchanges]
+    says = [labels.match(exchange.answer) or _NO_LABEL for exchange in exchanges]
     shares = [count / len(said) for count in Counter(said).values()]
     bound = drift_threshold.jensen_shannon(shares, n, m, spec.seed)
     return Column("predicted label", LABELS, said, says, bound)

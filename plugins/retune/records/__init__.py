@@ -1,5 +1,6 @@
 """The small frozen records that one stage hands to the next."""
 
+from retune.records.advice import Advice, AdviceVerdict, Finding
 from retune.records.base import Artifact, Frozen, Record
 from retune.records.evaluation import (
     Check,
@@ -17,6 +18,8 @@ from retune.records.serving import DriftedColumn, DriftReport, Exchange, Release
 from retune.records.training import Attributes, Curve, Dataset, Job, JobStatus, Model, Recipe, Split
 
 __all__ = [
+    "Advice",
+    "AdviceVerdict",
     "Artifact",
     "Attributes",
     "Check",
@@ -28,6 +31,7 @@ __all__ = [
     "DriftedColumn",
     "EvalReport",
     "Exchange",
+    "Finding",
     "Frozen",
     "Job",
     "JobStatus",

@@ -12,7 +12,7 @@ ENDPOINT = "endpoint"
 
 
 Strategy = Literal["plain", "few_shot", "rag"]
-SetName = Literal["validation", "held_out", "forgetting", "safety"]
+SetName = Literal["train", "validation", "held_out", "forgetting", "safety"]
 
 
 class Contender(Record):
@@ -151,6 +151,10 @@ class Decision(Record):
     dataset_digest: str
     report: Artifact | None = None
     """A page that shows the evidence."""
+    figures: Artifact | None = None
+    """What the page shows, as JSON; none in records before 0.2."""
+    card: Artifact | None = None
+    """The candidate's model card, Markdown; none in records before 0.2."""
     advice: str = ""
     """What to do instead, where the evidence says so: such as to ship a prompt."""
     held_out_uses: int = 0

@@ -14,8 +14,8 @@ from retune.artifacts import digest_of_tree
 from retune.errors import ArtifactError, EndpointError
 from retune.settings import Settings
 from retune.spec import MAX_LORA_RANK
+from retune.text.context import served_context
 
-_MAX_CONTEXT = 4096
 _CPU_FLAGS = ("--dtype", "float32", "--enforce-eager", "--max-num-seqs", "32")
 
 
@@ -38,7 +38,7 @@ def vllm_command(
         *(settings.vllm_python, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model, "--served-model-name", base_model),
         *("--host", host, "--port", str(port)),
-        *("--max-model-len", str(max_model_len or _context(folder))),
+        *("--max-model-len", str(max_model_len or served_context(folder))),
         # max-cpu-loras defaults to max-loras: the fifth adapter would throw the first out.
         *("--enable-lora", "--max-loras", "4", "--max-cpu-loras", "16"),
         *("--max-lora-rank", str(MAX_LORA_RANK), "--disable-uvicorn-access-log"),
@@ -68,15 +68,6 @@ def vllm_environment() -> dict[str, str]:
 def has_gpu() -> bool:
     """Say whether this host gives us an NVIDIA GPU."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
-
-
-def _context(folder: Path) -> int:
-    """Return the context that the model's configuration allows, at most 4,096 tokens."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return min(int(config["max_position_embeddings"]), _MAX_CONTEXT)
-    except (OSError, ValueError, KeyError, TypeError):
-        return _MAX_CONTEXT
 
 
 class AdapterRefused(EndpointError):

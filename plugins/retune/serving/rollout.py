@@ -79,16 +79,16 @@ def rollback(pipeline: str, actor: str, *, db: Database, now: datetime) -> Route
             raise EndpointError(f"{pipeline} has no release", "run its tune DAG")
         # Not the newest spec: a release that is not live may have changed the alias or the endpoint.
         versions = routes.of_pipeline(tx, pipeline)
-        live = min((t.release for t in versions[0].targets), default=0) if versions else 0
-        earlier = [(route, t.release) for route in versions[1:] for t in route.targets if t.release < live]
-        if not earlier:
+        found = routes.answered_before(versions)
+        if found is None:
+            live = routes.live_number(versions)
             raise EndpointError(
                 f"{pipeline} has no release that answered before release {live}"
                 if live
                 else f"nothing of {pipeline} is live",
                 "see `retune status`",
             )
-        before, number = earlier[0]
+        before, number = found
         release = releases.get(tx, pipeline, number)
         placements.want(tx, before.endpoint, release.model, _purpose(pipeline, number), None, now)
         return _lead(tx, release, versions[0].alias, before.endpoint, "rollback", actor, now)

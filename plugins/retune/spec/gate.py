@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from retune.spec.parts import Duration, Part
 
@@ -90,3 +90,10 @@ class Gate(Part):
     fresh_after: int = Field(default=20, ge=1)
     """Runs that may use a held-out set; after them only a fresh one promotes."""
     approval: Approval = Approval()
+
+    @field_validator("metric")
+    @classmethod
+    def _measured(cls, value: str) -> str:
+        if value in ("judge", "people"):
+            raise ValueError("opinions never decide alone; name a metric with a score for every example")
+        return value

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from retune.artifacts import digest_of_json
 from retune.documents import read_document
+from retune.spec.advice import Advising
 from retune.spec.budget import Budget
 from retune.spec.data import Data, Task
 from retune.spec.evaluation import Evaluation
@@ -96,6 +97,7 @@ class PipelineSpec(Part):
     training: Training = Training()
     budget: Budget = Budget()
     evaluation: Evaluation
+    advice: Advising = Advising()
     gate: Gate = Gate()
     deploy: Deploy
     watch: Watch = Watch()
@@ -130,16 +132,27 @@ class PipelineSpec(Part):
     @model_validator(mode="after")
     def _gate_fits(self) -> PipelineSpec:
         for rule in ("beats", "not_worse_than"):
-            for name in ("base", "few_shot", "rag", "previous"):
-                claimed = name in getattr(self.gate, rule).model_fields_set
-                if claimed and getattr(getattr(self.gate, rule), name) is not None:
-                    if name not in self.evaluation.baselines:
-                        raise ValueError(
-                            f"gate.{rule}.{name}: nobody asks it; add {name} to evaluation.baselines"
-                        )
+            # Base is asked where it is claimed against.
+            for name in ("few_shot", "rag", "previous"):
+                claimed = getattr(getattr(self.gate, rule), name) is not None
+                if claimed and name not in self.evaluation.baselines:
+                    raise ValueError(
+                        f"gate.{rule}.{name}: nobody asks it; add {name} to evaluation.baselines"
+                    )
         if self.gate.slices and "label" in self.gate.slices.by and self.task.kind != "classification":
             raise ValueError(f"gate.slices.by: a {self.task.kind} has no labels; name columns of the rows")
         return self
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """The source rows' columns of which each value is a slice of the held-out set."""
+        by = self.gate.slices.by if self.gate.slices else ()
+        return tuple(dict.fromkeys(name for name in by if name != "label"))
+
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """The columns beside the conversation that every row must have."""
+        return tuple(dict.fromkeys((*self.data.named_columns, *self.slice_columns)))
 
     @property
     def candidates(self) -> tuple[RecipeSpec, ...]:

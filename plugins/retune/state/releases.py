@@ -94,6 +94,12 @@ def live(tx: Connection, pipeline: str) -> Release | None:
     return get(tx, pipeline, most.release)
 
 
+def previous(tx: Connection, pipeline: str) -> Release | None:
+    """Return the release that answered before the one that is live, or None."""
+    before = routes.answered_before(routes.of_pipeline(tx, pipeline))
+    return get(tx, pipeline, before[1]) if before else None
+
+
 def waiting(tx: Connection, pipeline: str) -> Release | None:
     """Return the newest release if its alias never led to it, or None: one rolled back does not wait."""
     release = newest(tx, pipeline)

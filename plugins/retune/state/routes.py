@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -110,3 +111,19 @@ def previous(tx: Connection, alias: str) -> Route | None:
     """Return the newest earlier route with other targets than the one in force, or None."""
     versions = history(tx, alias)
     return next((route for route in versions[1:] if route.targets != versions[0].targets), None)
+
+
+def answered_before(versions: Sequence[Route]) -> tuple[Route, int] | None:
+    """Return the route and the release that answered before the one that is live; None where none did.
+
+    Args:
+        versions: A pipeline's routes, newest first, as `of_pipeline` returns them.
+    """
+    live = live_number(versions)
+    earlier = ((route, t.release) for route in versions[1:] for t in route.targets if t.release < live)
+    return next(earlier, None)
+
+
+def live_number(versions: Sequence[Route]) -> int:
+    """Return the release that is live by a pipeline's routes, newest first; 0 where none is."""
+    return min((target.release for target in versions[0].targets), default=0) if versions else 0

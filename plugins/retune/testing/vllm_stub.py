@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from retune.training.parity import FILE, parse
+
 
 def echo(model: str, prompt: str) -> str:
     """Answer with the prompt."""
@@ -29,6 +31,8 @@ class VllmStub:
     Attributes:
         hang: While True, completions never answer, though `/health` does.
         max_rank: A larger adapter is answered 500.
+        recorded: (model, messages) -> text and whether it ended: what a loaded adapter's trainer recorded
+            is answered as it was.
         calls: (path, model) of every request with a body, in order.
         on_body: Called with every completion's body.
         mid_stream: Called in a streamed answer before its last words.
@@ -45,6 +49,7 @@ class VllmStub:
         self.on_body: Callable[[dict[str, Any]], None] = lambda body: None
         self.mid_stream: Callable[[], None] = lambda: None
         self.adapters: dict[str, str] = {}
+        self.recorded: dict[tuple[str, str], tuple[str, bool]] = {}
         self.tokens = 0
         self.connections: set[socket.socket] = set()
         self.stopped = threading.Event()
@@ -144,6 +149,7 @@ class _Answers(BaseHTTPRequestHandler):
         if problem := _problem(folder, self.server_of.max_rank):
             return self._error(500, problem, "InternalServerError")
         self.server_of.adapters[name] = str(folder)
+        self.server_of.recorded |= _recorded(name, folder)
         return self._text(f"Success: LoRA adapter '{name}' added successfully.")
 
     def _unload(self, body: dict[str, Any]) -> None:
@@ -162,7 +168,11 @@ class _Answers(BaseHTTPRequestHandler):
             return self._error(404, f"The model `{model}` does not exist.", "NotFoundError")
         chat = self.path == "/v1/chat/completions"
         users = [m["content"] for m in body.get("messages", ()) if m["role"] == "user"]
-        text = stub.answer(model, users[-1] if users else str(body.get("prompt", "")))
+        recorded = stub.recorded.get((model, _key(body.get("messages"))))
+        text, ended = recorded or (
+            stub.answer(model, users[-1] if users else str(body.get("prompt", ""))),
+            True,
+        )
         stub.tokens += 1
         if body.get("stream"):
             return self._stream(model, text)
@@ -170,7 +180,8 @@ class _Answers(BaseHTTPRequestHandler):
         kind = "chat.completion" if chat else "text_completion"
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         answer = {"id": "stub", "object": kind, "created": 0, "model": model, "usage": usage}
-        return self._json(200, {**answer, "choices": [{"index": 0, **choice, "finish_reason": "stop"}]})
+        reason = "stop" if ended else "length"
+        return self._json(200, {**answer, "choices": [{"index": 0, **choice, "finish_reason": reason}]})
 
     def _stream(self, model: str, text: str) -> None:
         self.send_response(200)
@@ -206,6 +217,21 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _recorded(name: str, folder: Path) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Return how an adapter answers the questions that its trainer recorded."""
+    file = folder / FILE
+    probes = parse(file.read_bytes()).probes if file.is_file() else ()
+    return {
+        (name, _key(probe.messages)): (probe.answer.texts[-1], probe.answer.ended)
+        for probe in probes
+        if probe.answer
+    }
+
+
+def _key(messages: Any) -> str:
+    return json.dumps(messages, sort_keys=True)
 
 
 def _problem(folder: Path, max_rank: int) -> str:

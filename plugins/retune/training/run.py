@@ -18,6 +18,7 @@ from retune.training import (
     loss,
     memory,
     outcome,
+    parity,
     probing,
     processes,
     progress,
@@ -184,10 +185,26 @@ def _publish(run: _Run, trainer: Any, model: Any, start: outcome.Fingerprint) ->
     best = run.folder.checkpoints / f"checkpoint-{trainer.state.best_global_step}"
     if run.given.tuning != "full":
         outcome.publish_adapter(best, run.folder.model, run.job.base_name, start)
+        _record_parity(run, model)
         return
     config = AutoConfig.from_pretrained(run.job.base_model, revision=run.job.base_revision)
     dtype = config.get_text_config().dtype or model.dtype
     outcome.publish_weights(best, run.folder.model, run.tokenizer, dtype, start)
+
+
+def _record_parity(run: _Run, model: Any) -> None:
+    """Leave what a server is compared with beside the adapter; the model trains no more."""
+    unanswered = ""
+    if run.given.tuning == "qlora":
+        unanswered = "the trainer's base model has four bits, which answer otherwise than the server's"
+    elif run.device.cuda and run.device.processes > 1:
+        unanswered = "it was trained on several GPUs, none of which held the whole model"
+    else:
+        parity.use_best(model, run.folder.model)
+    found = parity.record(
+        model, run.tokenizer, run.job, run.rows["validation"], run.given.max_length, unanswered
+    )
+    parity.write(found, run.folder.model)
 
 
 def _figures(trainer: Any, stopwatch: progress.Stopwatch) -> dict[str, float]:

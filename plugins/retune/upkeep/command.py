@@ -52,6 +52,7 @@ def summary(plan: Plan) -> Iterator[tuple[str, int, int, str]]:
         ("captured traffic", plan.traffic),
         ("job folders", plan.jobs),
         ("working files", plan.scratch),
+        ("models' answers", plan.answers),
     )
     for what, pairs in parts:
         groups: dict[str, list[int]] = defaultdict(list)

@@ -10,6 +10,7 @@ from typing import Any
 
 from retune import stored
 from retune.artifacts import Artifacts
+from retune.evaluation.answers import kept_files
 from retune.settings import Settings
 from retune.stored import Blob, Scratch
 from retune.text.traffic import folder_day
@@ -20,7 +21,7 @@ class Folder:
     """A folder that may go as a whole."""
 
     name: str
-    """The job's key, or the day's pipeline."""
+    """The job's key, or the pipeline."""
     path: str
     size: int
     day: date | None = None
@@ -37,6 +38,8 @@ class Listing:
     """Job folders of this host."""
     scratch: tuple[Scratch, ...] = ()
     """Working files of this host."""
+    answers: tuple[Folder, ...] = ()
+    """Files of models' answers on this host, with the day of the first one in each."""
 
 
 def look(settings: Settings, artifacts: Artifacts) -> Listing:
@@ -46,6 +49,7 @@ def look(settings: Settings, artifacts: Artifacts) -> Listing:
         tuple(_traffic(settings.captured_url)),
         tuple(_jobs(settings.jobs)),
         tuple(stored.scratch(settings.home)),
+        tuple(_answers(settings)),
     )
 
 
@@ -81,6 +85,11 @@ def _listed(files: Any, folder: str) -> list[str]:
         return sorted(str(name).rstrip("/") for name in files.ls(folder, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _answers(settings: Settings) -> Iterable[Folder]:
+    for pipeline, path, first in kept_files(settings):
+        yield Folder(pipeline, str(path), stored.measure(path)[0], first.date())
 
 
 def _jobs(folder: Path) -> list[Folder]:

@@ -14,6 +14,8 @@ from retune.upkeep.listing import Folder, Listing
 from retune.upkeep.reach import Reach, reach
 from retune.upkeep.view import JobEnd, View, digests_in
 
+_DAY_S = 86_400
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -23,6 +25,7 @@ class Plan:
     traffic: tuple[tuple[Folder, str], ...] = ()
     jobs: tuple[tuple[Folder, str], ...] = ()
     scratch: tuple[tuple[Scratch, str], ...] = ()
+    answers: tuple[tuple[Folder, str], ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
     """(pipeline, digest) of pages that are no longer served."""
     datasets: tuple[tuple[str, str], ...] = ()
@@ -31,7 +34,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Bytes that become free."""
-        parts = (self.blobs, self.traffic, self.jobs, self.scratch)
+        parts = (self.blobs, self.traffic, self.jobs, self.scratch, self.answers)
         return sum(thing.size for part in parts for thing, _ in part)
 
 
@@ -52,6 +55,7 @@ def mark(view: View, listing: Listing, trees: Mapping[str, Iterable[str]], now: 
         scratch=tuple(
             (one, "left by a process that was killed") for one in listing.scratch if one.is_left(now)
         ),
+        answers=tuple(_answers(view, listing, now)),
         pages=tuple((row.pipeline, row.digest) for row in view.index if row.digest not in kept.digests),
         datasets=tuple(_emptied(view, listing, kept, now)),
     )
@@ -89,6 +93,13 @@ def _traffic(view: View, listing: Listing, now: datetime) -> Iterable[tuple[Fold
         end = datetime(folder.day.year, folder.day.month, folder.day.day, tzinfo=UTC) + timedelta(days=1)
         if now - end > max(timedelta(seconds=seconds(age)), GRACE):
             yield folder, f"captured traffic older than {age}"
+
+
+def _answers(view: View, listing: Listing, now: datetime) -> Iterable[tuple[Folder, str]]:
+    for file in listing.answers:
+        age = view.retention_of(file.name).reports
+        if file.day is not None and (now.date() - file.day).days > seconds(age) / _DAY_S:
+            yield file, f"answers older than {age}"
 
 
 def _jobs(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterable[tuple[Folder, str]]:

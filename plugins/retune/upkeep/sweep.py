@@ -138,9 +138,10 @@ class Upkeep:
         listing = look(self._settings, self._artifacts)
         with self._db.read() as tx:
             again = self._mark(read(tx, self._now), listing)
-        planned = {folder.path for folder, _ in plan.jobs} | {str(one.path) for one, _ in plan.scratch}
+        planned = {folder.path for folder, _ in (*plan.jobs, *plan.answers)}
+        planned |= {str(one.path) for one, _ in plan.scratch}
         found = [
-            *((Path(folder.path), folder.size, reason) for folder, reason in again.jobs),
+            *((Path(one.path), one.size, reason) for one, reason in (*again.jobs, *again.answers)),
             *((one.path, one.size, reason) for one, reason in again.scratch),
         ]
         return [entry for entry in found if str(entry[0]) in planned]

@@ -13,7 +13,8 @@ from retune.text.conversations import conversation
 def example(prompt: str, label: str = "", **more: Any) -> dict[str, Any]:
     row = conversation("", prompt, label)
     made = {"id": row.id, "fingerprint": row.fingerprint, "label": label, "stratum": label}
-    return {**made, "file": "a.jsonl", "line": 1, "group": "", "time": 0.0, "subject": "", "mark": 0, **more}
+    belongs = {"group": "", "slices": "", "time": 0.0, "subject": ""}
+    return {**made, "file": "a.jsonl", "line": 1, **belongs, "mark": 0, **more}
 
 
 def table(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:

@@ -140,10 +140,11 @@ def test_working_files_of_killed_preparations_go_and_those_in_use_are_said(here:
     assert reached(here).is_clean
 
 
-def test_pages_of_checks_go_whatever_pipeline_they_are_of(here: Installed) -> None:
+@pytest.mark.parametrize("folder", ["checks", "evaluations", "answers", "embeddings"])
+def test_files_of_this_host_go_whatever_pipeline_they_are_of(here: Installed, folder: str) -> None:
     lived(here)
-    page = here.settings.home / "checks" / "never-run" / "page.html"
-    page.parent.mkdir(parents=True)
+    page = here.settings.home / folder / "never-run" / "page.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(SECRET)
     forget(here)
     assert everywhere(here.settings.home) == []

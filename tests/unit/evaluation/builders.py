@@ -59,6 +59,7 @@ def outcomes(right: Sequence[bool], failed: int = 0) -> list[Outcome]:
             answer="" if index < failed else "shipping" if good else "billing",
             predicted="" if index < failed else "shipping" if good else "billing",
             correct=good and index >= failed,
+            scores={"accuracy": float(good and index >= failed)},
             error="timeout" if index < failed else "",
             latency_s=0.01,
         )

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from retune.errors import EndpointError, SetupError
-from retune.evaluation.contenders import able, contender_of, finalists, respondent_for
+from retune.evaluation.contenders import able, base_of, contender_of, finalists, respondent_for
 from retune.evaluation.gate import decide
 from retune.evaluation.report import page
 from retune.records import Contender, Model
 from retune.settings import EndpointAddress, EnvironmentConnections, GoogleAccount, OpenAIAccount
+from retune.spec import PipelineSpec
 from tests.unit.evaluation.builders import SPEC, dataset, model, outcomes, report
 
 KEY = "sk-canary-61ab0f93d2"
@@ -67,7 +68,7 @@ NAMES = {
 @pytest.mark.parametrize(("candidate", "champion"), product(MODELS, [*MODELS, None]))
 def test_each_contender_answers_where_its_model_is_served(candidate: str, champion: str | None) -> None:
     live = MODELS[champion] if champion else None
-    found = {one.name: (one, made) for one, made in finalists(MODELS[candidate], live, SPEC)}
+    found = {one.name: (one, made) for one, made in finalists(MODELS[candidate], live, None, SPEC)}
     expected = {
         "base": (candidate, NAMES[candidate][0], MODELS[candidate].base_digest, None),
         "candidate": (candidate, NAMES[candidate][1], MODELS[candidate].digest, MODELS[candidate]),
@@ -82,6 +83,63 @@ def test_each_contender_answers_where_its_model_is_served(candidate: str, champi
         assert found[name][1] == made
 
 
+def with_evaluation(**changed: object) -> PipelineSpec:
+    found = SPEC.to_json()
+    found["evaluation"] |= changed
+    return PipelineSpec.from_json(found)
+
+
+EVERYBODY = with_evaluation(baselines=["previous", "rag", "base", "few_shot"], tuned_with=["few_shot", "rag"])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_baselines_are_of_the_candidates_base_model_and_prompts_change_nothing_else(kind: str) -> None:
+    made, champion, previous = MODELS[kind], MODELS["openai"], MODELS["vertex"]
+    found = finalists(made, champion, previous, EVERYBODY)
+    base, tuned = base_of(made, EVERYBODY), contender_of("candidate", made, EVERYBODY)
+    assert [(one.name, one.strategy, model) for one, model in found] == [
+        ("base", "plain", None),
+        ("few_shot", "few_shot", None),
+        ("rag", "rag", None),
+        ("candidate", "plain", made),
+        ("candidate+few_shot", "few_shot", made),
+        ("candidate+rag", "rag", made),
+        ("champion", "plain", champion),
+        ("previous", "plain", previous),
+    ]
+    for one, _ in found[:6]:
+        same = base if one.name in ("base", "few_shot", "rag") else tuned
+        assert one.model_copy(update={"name": same.name, "strategy": "plain"}) == same
+        assert respondent_for(one, EVERYBODY, Known()).address
+
+
+def test_a_previous_release_meets_the_set_only_where_the_spec_says_so() -> None:
+    found = finalists(MODELS["local"], MODELS["openai"], MODELS["vertex"], SPEC)
+    assert [one.name for one, _ in found] == ["base", "candidate", "champion"]
+    found = finalists(MODELS["local"], MODELS["openai"], None, EVERYBODY)
+    assert "previous" not in [one.name for one, _ in found]
+
+
+@pytest.mark.parametrize(
+    ("baselines", "gate", "champion", "expected"),
+    [
+        ([], {"beats": {"base": None}}, True, False),
+        ([], {"beats": {"base": None}}, False, True),
+        (["base"], {"beats": {"base": None}}, True, True),
+        (["few_shot"], {}, True, True),
+    ],
+)
+def test_the_base_model_is_asked_where_the_gate_compares_with_it(
+    baselines: list[str], gate: dict[str, object], champion: bool, expected: bool
+) -> None:
+    body = SPEC.to_json()
+    body["evaluation"]["baselines"] = baselines
+    spec = PipelineSpec.model_validate(body | {"gate": gate})
+    live = MODELS["local"] if champion else None
+    found = finalists(MODELS["local"], live, None, spec)
+    assert ("base" in [one.name for one, _ in found]) is expected
+
+
 @pytest.mark.parametrize(
     ("kind", "address"),
     [
@@ -91,7 +149,7 @@ def test_each_contender_answers_where_its_model_is_served(candidate: str, champi
     ],
 )
 def test_a_record_alone_tells_where_its_contender_is_asked(kind: str, address: str) -> None:
-    [(base, _), (candidate, _)] = finalists(MODELS[kind], None, SPEC)
+    [(base, _), (candidate, _)] = finalists(MODELS[kind], None, None, SPEC)
     for contender in (base, candidate):
         again = Contender.from_json(contender.to_json())
         found = respondent_for(again, SPEC, Known())
@@ -101,7 +159,7 @@ def test_a_record_alone_tells_where_its_contender_is_asked(kind: str, address: s
 
 def test_a_tuned_model_is_asked_in_the_region_that_its_name_says() -> None:
     moved = MODELS["vertex"].model_copy(update={"place": {**VERTEX, "location": "us-central1"}})
-    [(base, _), (candidate, _)] = finalists(moved, None, SPEC)
+    [(base, _), (candidate, _)] = finalists(moved, None, None, SPEC)
     assert "us-central1" in respondent_for(base, SPEC, Known()).address
     assert "europe-west4" in respondent_for(candidate, SPEC, Known()).address
 
@@ -148,7 +206,7 @@ def test_the_page_says_who_hosts_a_contender(tmp_path: Path) -> None:
     reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
     hosts = contender_of("candidate", MODELS["vertex"], SPEC)
     reports["candidate"] = reports["candidate"].model_copy(update={"contender": hosts})
-    decision = decide(SPEC, dataset(90), reports, found, None)
+    decision = decide(SPEC, dataset(90), reports, found, None, held_out_uses=1, leaked=0)
     html = page(SPEC, dataset(90), decision, reports, found, MODELS["vertex"])
     assert f"<code>{TUNED_VERTEX}</code>" in html
     assert html.count("at vertex") == 1

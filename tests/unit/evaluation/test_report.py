@@ -22,7 +22,7 @@ def test_the_page_shows_the_decision_and_escapes_users_text(tmp_path: Path) -> N
         "base": outcomes([False] * 80 + [True] * 20),
     }
     reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
-    decision = decide(SPEC, dataset(100), reports, found, None)
+    decision = decide(SPEC, dataset(100), reports, found, None, held_out_uses=1, leaked=0)
     html = page(SPEC, dataset(100), decision, reports, found, model())
     assert "PROMOTE" in html and decision.reason.split(":")[0] in html
     assert "<script" not in html and "&lt;script&gt;" in html
@@ -37,7 +37,7 @@ def shown(curves: Sequence[Curve], folder: Path, recipe: dict[str, Any] | None =
     spec = PipelineSpec.from_json(data)
     found = {"candidate": outcomes([True] * 90), "base": outcomes([False] * 90)}
     reports = {name: report(name, rows, folder) for name, rows in found.items()}
-    decision = decide(spec, dataset(90), reports, found, None)
+    decision = decide(spec, dataset(90), reports, found, None, held_out_uses=1, leaked=0)
     trained: Model = model().model_copy(update={"curves": tuple(curves)})
     html = page(spec, dataset(90), decision, reports, found, trained)
     return html.partition("training went</h2>")[2].partition("<h2>")[0]

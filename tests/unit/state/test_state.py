@@ -108,7 +108,7 @@ def test_one_intent_a_key(db: Database) -> None:
 def promoted(tmp_path: Path, good: bool = True) -> tuple[Release, dict[str, object]]:
     found = {"candidate": outcomes([good] * 100), "base": outcomes([False] * 100)}
     reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
-    decision = decide(SPEC, dataset(100), reports, found, None)
+    decision = decide(SPEC, dataset(100), reports, found, None, held_out_uses=1, leaked=0)
     values = {
         "pipeline": "tickets",
         "spec_digest": SPEC.digest,

@@ -77,6 +77,12 @@ def test_captured_days_go_as_a_whole_once_their_last_request_is_old(captured: st
     assert [str(day.day) for day, _ in plan.traffic] == goes
 
 
+def test_answers_go_with_the_reports() -> None:
+    files = [Folder(PIPELINE, f"a/{day}", 9, NOW.date() - timedelta(days=day)) for day in (89, 90, 91)]
+    plan = mark(view(), Listing(answers=tuple(files)), {}, NOW)
+    assert [(file.path, why) for file, why in plan.answers] == [("a/91", "answers older than 90d")]
+
+
 def test_traffic_of_a_pipeline_that_is_not_known_is_not_ours() -> None:
     day = Folder("else", "c", 9, NOW.date().replace(year=2020))
     assert mark(view(), Listing(traffic=(day,)), {}, NOW).traffic == ()

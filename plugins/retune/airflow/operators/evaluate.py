@@ -2,58 +2,130 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from airflow.sdk import Context
 
 from retune.airflow import configuration
+from retune.airflow.configuration import AirflowConnections, AirflowFileSystems
 from retune.airflow.operators.base import RetuneOperator, now
-from retune.records import Contender, Dataset, EvalReport, Model, Split
+from retune.records import Contender, Dataset, EvalReport, Model, SetName, Split
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, held_out, placements, releases
 from retune.state.database import Database
 
 _LEASE = timedelta(hours=2)
 _LOAD_TIMEOUT_S = 300.0
+_MEASURED = ("base", "candidate", "champion")
+"""Whose latency is measured: the others answer as one of these does, with a longer prompt."""
 
 
-class _Asking(RetuneOperator):
-    """Base of the verbs that ask contenders."""
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked what: an entry of ChooseCandidate's list."""
 
-    def ask(
-        self,
-        contender: Contender,
-        model: Model | None,
-        split: Split,
-        set_name: Any,
-        spec: PipelineSpec,
-        dataset: Dataset,
-        run_id: str,
-    ) -> EvalReport:
+    contender: Contender
+    model: Model | None
+    set_name: SetName
+    split: Split
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "contender": self.contender.to_json(),
+            "model": self.model.to_json() if self.model else None,
+            "set_name": self.set_name,
+            "split": self.split.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Asked:
+        """Read an entry."""
+        if data["set_name"] not in get_args(SetName):
+            raise ValueError(f"{data['set_name']!r} is no set of {get_args(SetName)}")
+        return cls(
+            contender=Contender.from_json(data["contender"]),
+            model=Model.from_json(data["model"]) if data["model"] else None,
+            set_name=data["set_name"],
+            split=Split.model_validate(data["split"]),
+        )
+
+
+class Asking(RetuneOperator):
+    """Base of the verbs that ask contenders.
+
+    Args:
+        spec: Digest of the frozen spec.
+        dataset: A Dataset.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, spec: Any, dataset: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+        self.dataset = dataset
+
+    def inputs(self, context: Context) -> tuple[PipelineSpec, Dataset]:
+        """Return the frozen spec and the dataset."""
+        return self.frozen(self.spec, context), Dataset.from_json(self.read(self.dataset, context))
+
+    def ask(self, asked: Asked, spec: PipelineSpec, dataset: Dataset, run_id: str) -> EvalReport:
         """Load the contender's model where it is an adapter, and let it answer a set."""
         from retune.evaluation.evaluate import evaluate
-        from retune.serving import rollout
+        from retune.evaluation.guard_sets import judge_safety
+        from retune.evaluation.prompting.prompters import prompter_for
 
-        endpoint = spec.evaluation.endpoint
-        if model is not None and model.kind == "adapter":
-            until, purpose = now() + _LEASE, lease(run_id, contender.name)
-            rollout.place(model, endpoint, purpose, until, db=self.db, now=now())
-            rollout.wait_ready(model.digest, endpoint, db=self.db, timeout_s=_LOAD_TIMEOUT_S)
-        report = evaluate(
+        contender, guards = asked.contender, asked.set_name in ("forgetting", "safety")
+        parity = self._loaded(asked, spec, run_id)
+        prompter = prompter_for(
             contender,
-            split,
-            set_name,
+            spec,
+            dataset,
+            self.artifacts,
+            self.settings,
+            AirflowConnections(),
+            files=AirflowFileSystems(),
+            report=self.log.info,
+        )
+        report = evaluate(
+            contender.model_copy(update={"prompt_digest": prompter.digest}),
+            asked.split,
+            asked.set_name,
             spec=spec,
-            labels=dataset.labels,
-            connections=configuration.AirflowConnections(),
+            # What guards ask is no question of the task.
+            labels=() if guards else dataset.labels,
+            connections=AirflowConnections(),
             artifacts=self.artifacts,
+            settings=self.settings,
+            prompter=prompter,
+            base_model=asked.model.base_model if asked.model else "",
+            latency=asked.set_name == "held_out" and contender.name in _MEASURED,
+            noise=asked.set_name == "held_out" and contender.name == "candidate",
+            judge=judge_safety if asked.set_name == "safety" else None,
             report=self.log.info,
         )
         with self.db.write() as tx:
             # So that no cleanup takes them for nobody's while the run waits for its decision.
             artifacts_index.add(tx, self.pipeline, "outcomes", report.outcomes, now())
-        return report
+        return report.model_copy(update={"parity": parity})
+
+    def _loaded(self, asked: Asked, spec: PipelineSpec, run_id: str) -> str:
+        """Load an adapter, and say how its server agrees with its trainer; nothing where it is none."""
+        from retune.evaluation.parity import check_parity, recorded
+        from retune.serving import rollout
+
+        model, endpoint = asked.model, spec.evaluation.endpoint
+        if model is None or model.kind != "adapter":
+            return ""
+        until, purpose = now() + _LEASE, lease(run_id, asked.contender.name)
+        rollout.place(model, endpoint, purpose, until, db=self.db, now=now())
+        rollout.wait_ready(model.digest, endpoint, db=self.db, timeout_s=_LOAD_TIMEOUT_S)
+        address = configuration.AirflowConnections().endpoint(endpoint)
+        parity = check_parity(recorded(model.digest, self.artifacts), address, model.digest)
+        self.log.info("%s: %s", asked.contender.name, parity)
+        return parity
 
 
 def let_go(db: Database, spec: PipelineSpec, run_id: str, *names: str) -> None:
@@ -68,87 +140,97 @@ def lease(run_id: str, name: str) -> str:
     return f"evaluation:{run_id}:{name}"
 
 
-class ChooseCandidate(_Asking):
+class ChooseCandidate(Asking):
     """Lets the trained models compete on the validation set.
 
-    Returns the contenders for the held-out set: base, candidate and, where one serves, champion;
-    each as `{"contender": Contender, "model": Model or None}`.
+    Returns who is asked what before the decision, each as `Asked` has it: the contenders on the
+    held-out set, the candidate on rows that it was trained on, candidate and base on the guards' sets.
+    The candidate's entry on its training rows has `peers` besides: the models with their reports on
+    the validation set, the candidate's first.
 
     Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
         models: Lists of the trained Models; recipes that failed are not among them.
-        kwargs: As RetuneOperator.
+        kwargs: As Asking.
     """
 
-    def __init__(self, *, spec: Any, dataset: Any, models: Any, **kwargs: Any) -> None:
+    def __init__(self, *, models: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
         self.models = models
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Choose; raises EndpointError where a contender does not answer, or no model can."""
-        from retune.evaluation.contenders import able, finalists
-
-        spec = self.frozen(self.spec, context)
-        made = [Model.from_json(model) for some in self.models for model in self.read(some, context) or ()]
-        models = able(made, spec, self.log.warning)
-        chosen = models[0] if len(models) == 1 else models[self._best(models, spec, context)]
-        self.log.info("the candidate is %s, of recipe %d", chosen.digest, chosen.recipe_index + 1)
-        with self.db.read() as tx:
-            live = releases.live(tx, self.pipeline)
-        return [
-            {"contender": contender.to_json(), "model": model.to_json() if model else None}
-            for contender, model in finalists(chosen, live.model if live else None, spec)
-        ]
-
-    def _best(self, models: list[Model], spec: PipelineSpec, context: Context) -> int:
-        from retune.evaluation.contenders import contender_of
+        from retune.evaluation.contenders import able
         from retune.evaluation.selection import choose
 
-        dataset = Dataset.from_json(self.read(self.dataset, context))
-        reports = []
-        for model in models:
-            name = f"recipe-{model.recipe_index + 1}"
-            contender = contender_of(name, model, spec)
-            run_id = context["run_id"]
-            report = self.ask(contender, model, dataset.validation, "validation", spec, dataset, run_id)
-            let_go(self.db, spec, run_id, name)
-            reports.append(report)
-        return choose(reports, spec)
+        spec, dataset = self.inputs(context)
+        made = [Model.from_json(model) for some in self.models for model in self.read(some, context) or ()]
+        models = able(made, spec, self.log.warning)
+        reports = [self._compete(model, spec, dataset, context["run_id"]) for model in models]
+        best = choose(reports, spec)
+        self.log.info("the candidate is %s, of recipe %d", models[best].digest, models[best].recipe_index + 1)
+        entries = [asked.to_json() for asked in self._asked(models[best], spec, dataset)]
+        order = [best, *(number for number in range(len(models)) if number != best)]
+        entries[0]["peers"] = [
+            {"model": models[number].to_json(), "report": reports[number].to_json()} for number in order
+        ]
+        return entries
+
+    def _compete(self, model: Model, spec: PipelineSpec, dataset: Dataset, run_id: str) -> EvalReport:
+        from retune.evaluation.contenders import contender_of
+
+        name = f"recipe-{model.recipe_index + 1}"
+        asked = Asked(contender_of(name, model, spec), model, "validation", dataset.validation)
+        report = self.ask(asked, spec, dataset, run_id)
+        let_go(self.db, spec, run_id, name)
+        return report
+
+    def _asked(self, candidate: Model, spec: PipelineSpec, dataset: Dataset) -> list[Asked]:
+        from retune.advice.curve_plan import cut
+        from retune.advice.diagnosis import ASKED
+        from retune.evaluation.contenders import base_of, contender_of, finalists
+        from retune.evaluation.guard_sets import guard_splits
+
+        with self.db.read() as tx:
+            live, before = releases.live(tx, self.pipeline), releases.previous(tx, self.pipeline)
+        tuned, base = contender_of("candidate", candidate, spec), base_of(candidate, spec)
+        [part] = cut(dataset, (min(ASKED, dataset.train.rows),), self.artifacts)
+        found = [Asked(tuned, candidate, "train", part.dataset.train)]
+        for contender, model in finalists(
+            candidate, live.model if live else None, before.model if before else None, spec
+        ):
+            found.append(Asked(contender, model, "held_out", dataset.held_out))
+        for name, split in guard_splits(spec, self.settings, self.artifacts).items():
+            found += [Asked(tuned, candidate, name, split), Asked(base, None, name, split)]
+        with self.db.write() as tx:
+            for asked in found:
+                artifacts_index.add(tx, self.pipeline, "asked", asked.split.artifact, now())
+        return found
 
 
-class Evaluate(_Asking):
-    """Lets one contender answer the held-out set; returns an EvalReport.
+class Evaluate(Asking):
+    """Lets one contender answer one set; returns an EvalReport.
 
     Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
-        entry: One of ChooseCandidate's contenders.
-        kwargs: As RetuneOperator.
+        entry: One of ChooseCandidate's entries.
+        kwargs: As Asking.
     """
 
-    def __init__(self, *, spec: Any, dataset: Any, entry: Any, **kwargs: Any) -> None:
+    def __init__(self, *, entry: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
         self.entry = entry
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Evaluate; raises EndpointError where the contender does not answer."""
-        spec = self.frozen(self.spec, context)
-        dataset = Dataset.from_json(self.read(self.dataset, context))
-        entry = self.read(self.entry, context)
-        contender = Contender.from_json(entry["contender"])
+        spec, dataset = self.inputs(context)
+        asked = Asked.from_json(self.read(self.entry, context))
+        name = asked.contender.name
         # Read by the task's map_index_template.
-        context["title"] = contender.name  # type: ignore[typeddict-unknown-key]
-        model = Model.from_json(entry["model"]) if entry["model"] else None
-        held = dataset.held_out.artifact.digest
-        with self.db.write() as tx:
-            # Before the first answer: one that a crash cuts off has seen it too.
-            held_out.use(tx, self.pipeline, held, self.actor(context), contender.name, now())
-            used = held_out.uses(tx, self.pipeline, held)
-        self.log.info("%d runs have used the held-out set %s", used, held)
-        report = self.ask(contender, model, dataset.held_out, "held_out", spec, dataset, context["run_id"])
-        return report.to_json()
+        context["title"] = name if asked.set_name == "held_out" else f"{name}, {asked.set_name}"  # type: ignore[typeddict-unknown-key]
+        if asked.set_name == "held_out":
+            held = dataset.held_out.artifact.digest
+            with self.db.write() as tx:
+                # Before the first answer: one that a crash cuts off has seen it too.
+                held_out.use(tx, self.pipeline, held, self.actor(context), name, now())
+                used = held_out.uses(tx, self.pipeline, held)
+            self.log.info("%d runs have used the held-out set %s", used, held)
+        return self.ask(asked, spec, dataset, context["run_id"]).to_json()

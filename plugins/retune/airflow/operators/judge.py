@@ -8,66 +8,159 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 from sqlalchemy import Connection
 
+from retune.advice.diagnosis import Peer
 from retune.airflow.assets import release_asset
-from retune.airflow.links import EvaluationPage
+from retune.airflow.links import EvaluationPage, ModelCard
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.operators.evaluate import let_go
-from retune.records import Dataset, Decision, EvalReport, Model, Verdict
-from retune.state import artifacts_index, ledger, releases
+from retune.evaluation.evidence import Beside, Evidence, of_decision
+from retune.evaluation.judging.votes import Votes, with_votes
+from retune.records import Advice, Dataset, Decision, EvalReport, Model, Outcome, Verdict
+from retune.spec import PipelineSpec
+from retune.state import artifacts_index, held_out, ledger, releases
 
 _WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "refused", Verdict.INCONCLUSIVE: "not settled"}
 
 
 class Decide(RetuneOperator):
-    """Asks the gate and keeps the page with its evidence; returns a Decision.
+    """Asks the gate and keeps the page, the figures and the model card; returns a Decision.
 
     Args:
         spec: Digest of the frozen spec.
         dataset: A Dataset.
-        entries: ChooseCandidate's contenders.
+        entries: ChooseCandidate's entries.
         reports: Their EvalReports.
+        advice: What Advise returned.
+        votes: What a judge and people said: Votes, or None.
         kwargs: As RetuneOperator.
     """
 
-    operator_extra_links = (EvaluationPage(),)
+    operator_extra_links = (EvaluationPage(), ModelCard())
+    card: str = ""
+    """Address of the model card."""
 
-    def __init__(self, *, spec: Any, dataset: Any, entries: Any, reports: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        spec: Any,
+        dataset: Any,
+        entries: Any,
+        reports: Any,
+        advice: Any,
+        votes: Any = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.spec = spec
         self.dataset = dataset
         self.entries = entries
         self.reports = reports
+        self.advice = advice
+        self.votes = votes
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide; a missing or damaged report never promotes."""
-        from retune.evaluation import gate
-        from retune.evaluation.evaluate import read_outcomes
-        from retune.evaluation.report import page
+        from retune.evaluation.gate import decide, key_of
+        from retune.evaluation.outcomes import read_outcomes
 
         spec = self.frozen(self.spec, context)
         dataset = Dataset.from_json(self.read(self.dataset, context))
-        reports = by_name(self.read(self.reports, context))
+        entries = self.read(self.entries, context)
+        found = [EvalReport.from_json(report) for report in self.read(self.reports, context)]
+        reports = {key_of(report): report for report in found}
         outcomes = {name: read_outcomes(report, self.artifacts) for name, report in reports.items()}
+        votes = [Votes.from_json(found) for one in self.votes if (found := self.read(one, context))]
+        for one in votes:
+            mine = reports["candidate"]
+            metrics = {**mine.metrics, **one.metrics}
+            reports["candidate"] = mine.model_copy(update={"metrics": metrics})
+            outcomes["candidate"] = with_votes(outcomes["candidate"], one, self.artifacts)
         with self.db.read() as tx:
-            live = releases.live(tx, self.pipeline)
-        decision = gate.decide(spec, dataset, reports, outcomes, live.model.digest if live else None)
-        html = page(spec, dataset, decision, reports, outcomes, candidate(self.read(self.entries, context)))
-        stored = self.artifacts.put_bytes(html.encode(), "text/html")
+            live, before = releases.live(tx, self.pipeline), releases.previous(tx, self.pipeline)
+            uses = held_out.uses(tx, self.pipeline, dataset.held_out.artifact.digest)
+        decision = decide(
+            spec,
+            dataset,
+            reports,
+            outcomes,
+            live.model.digest if live else None,
+            previous_digest=before.model.digest if before else None,
+            held_out_uses=uses,
+            leaked=self._leaked(dataset),
+        )
+        findings = self._findings(spec, entries, reports, outcomes, context)
+        beside = Beside(findings=findings, opinions=tuple(one.opinion for one in votes))
+        evidence = of_decision(spec, dataset, decision, reports, outcomes, candidate(entries), beside)
+        decision = self._publish(evidence, decision, context)
+        let_go(self.db, spec, context["run_id"], *{report.contender.name for report in found})
+        self.log.info("%s: %s", decision.verdict, decision.reason)
+        for check in decision.checks:
+            self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
+        for sentence in filter(None, (decision.advice, *findings)):
+            self.log.info("  %s", sentence)
+        return decision.to_json()
+
+    def _leaked(self, dataset: Dataset) -> int:
+        from retune.evaluation.gate import leaked_rows
+
+        lines = [
+            self.artifacts.get_bytes(side.artifact.digest).split(b"\n")
+            for side in (dataset.train, dataset.validation, dataset.held_out)
+        ]
+        return leaked_rows([*lines[0], *lines[1]], lines[2])
+
+    def _findings(
+        self,
+        spec: PipelineSpec,
+        entries: list[dict[str, Any]],
+        reports: dict[str, EvalReport],
+        outcomes: dict[str, list[Outcome]],
+        context: Context,
+    ) -> tuple[str, ...]:
+        """Return what was advised before the training, and what figures say after it, in sentences."""
+        from retune.advice.diagnosis import diagnose_model
+        from retune.evaluation.outcomes import read_outcomes
+
+        given = self.read(self.advice, context)
+        said = [f"Before the training: {Advice.from_json(given).reason}"] if given else []
+        peers = [
+            (Model.from_json(peer["model"]), EvalReport.from_json(peer["report"]))
+            for peer in entries[0]["peers"]
+        ]
+        (model, validation), metric = peers[0], spec.gate.metric
+        train = reports["train:candidate"]
+        if metric not in train.metrics or metric not in validation.metrics:
+            return tuple(said)
+        first, *others = [
+            peer_of(one, report, read_outcomes(report, self.artifacts), metric) for one, report in peers
+        ]
+        found = diagnose_model(
+            spec, train.metrics[metric], validation.metrics[metric], model.curves, first, others
+        )
+        return (*said, *(f"{finding.sentence} {finding.action}".strip() for finding in found))
+
+    def _publish(self, evidence: Evidence, decision: Decision, context: Context) -> Decision:
+        """Store the page, the figures and the card, and note the decision in the ledger."""
+        from retune.artifacts import canonical_json
+        from retune.evaluation.model_card import model_card
+        from retune.evaluation.report import render
+        from retune.evaluation.report_json import figures
+
+        page = self.artifacts.put_bytes(render(evidence).encode(), "text/html")
+        data = self.artifacts.put_bytes(canonical_json(figures(evidence)), "application/json")
+        card = self.artifacts.put_bytes(model_card(evidence).encode(), "text/markdown")
         detail = {
             "verdict": decision.verdict.value,
             "reason": decision.reason,
             "model": decision.candidate.model_digest,
-            "page": stored.digest,
+            "page": page.digest,
         }
         with self.db.write() as tx:
-            artifacts_index.add(tx, self.pipeline, "evaluation", stored, now())
+            for kind, stored in (("evaluation", page), ("report", data), ("model_card", card)):
+                artifacts_index.add(tx, self.pipeline, kind, stored, now())
             ledger.append(tx, self.pipeline, "decided", self.actor(context), detail, now())
-        let_go(self.db, spec, context["run_id"], *reports)
-        self.page = self.page_of(stored)
-        self.log.info("%s: %s", decision.verdict, decision.reason)
-        for check in decision.checks:
-            self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
-        return decision.model_copy(update={"report": stored}).to_json()
+        self.page, self.card = self.page_of(page), self.page_of(card)
+        return decision.model_copy(update={"report": page, "figures": data, "card": card})
 
 
 class ReleaseWinner(RetuneOperator):
@@ -123,11 +216,16 @@ class ReleaseWinner(RetuneOperator):
 
 
 def candidate(entries: list[dict[str, Any]]) -> Model:
-    """Return the candidate's model among ChooseCandidate's contenders."""
+    """Return the candidate's model among ChooseCandidate's entries."""
     return next(Model.from_json(e["model"]) for e in entries if e["contender"]["name"] == "candidate")
 
 
-def by_name(reports: Any) -> dict[str, EvalReport]:
-    """Return contender name -> EvalReport."""
-    read = [EvalReport.from_json(report) for report in reports]
-    return {report.contender.name: report for report in read}
+def peer_of(model: Model, report: EvalReport, outcomes: list[Outcome], metric: str) -> Peer:
+    """Return a model of the run as its diagnosis looks at it."""
+    return Peer(
+        title=f"recipe {model.recipe_index + 1}",
+        base_model=model.base_model,
+        scores={outcome.id: outcome.scores.get(metric, 0.0) for outcome in outcomes},
+        groups={outcome.id: outcome.group for outcome in outcomes},
+        cost_per_1000_usd=report.cost_per_1000_usd,
+    )

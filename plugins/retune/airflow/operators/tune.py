@@ -21,11 +21,14 @@ class FreezeSpec(RetuneOperator):
 
     def execute(self, context: Context) -> str:
         """Freeze the spec; raises SetupError where the run could never end, SpecError where it is broken."""
+        from retune.evaluation.ready import check_evaluation
         from retune.prices import load_prices
 
         require_pools(context["dag_run"].conf)
         spec = find_pipeline(self.settings.project, self.pipeline).require()
-        load_prices(self.settings)  # a mistake in the price file shows before anything is done
+        # A mistake in a file that the spec names shows before anything is done.
+        load_prices(self.settings)
+        check_evaluation(spec, self.settings)
         self.db.check()
         with self.db.write() as tx:
             digest = specs.freeze(tx, spec, now())

@@ -1,14 +1,6 @@
-"""The metrics, one a file. Each declares its direction in what it returns."""
+"""The metrics, one a file, found by name through the entry points `retune.metrics`."""
 
-from __future__ import annotations
+from retune.evaluation.metrics.base import MeanMetric, Metric, NotMeasuredError, ScoresExamples, Task
+from retune.evaluation.metrics.registry import load_metric, metrics_for
 
-from collections.abc import Callable, Sequence
-
-from retune.evaluation.metrics.accuracy import accuracy
-from retune.evaluation.metrics.macro_f1 import macro_f1
-from retune.records import MetricValue, Outcome
-
-Metric = Callable[[Sequence[Outcome], float, int], MetricValue]
-"""(outcomes, confidence, seed) -> value with its interval."""
-
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1}
+__all__ = ["MeanMetric", "Metric", "NotMeasuredError", "ScoresExamples", "Task", "load_metric", "metrics_for"]

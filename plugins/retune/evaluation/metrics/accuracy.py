@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from retune.records import MetricValue, Outcome
-from retune.stats.intervals import wilson
+from retune.evaluation.metrics.base import MeanMetric, Task
+from retune.records import Outcome
 
 
-def accuracy(outcomes: Sequence[Outcome], confidence: float, seed: int) -> MetricValue:
-    """Return the share of right answers with its Wilson interval; a failed call is not right."""
-    right = sum(outcome.correct for outcome in outcomes)
-    low, high = wilson(right, len(outcomes), confidence)
-    return MetricValue(value=right / len(outcomes), low=low, high=high, n=len(outcomes))
+class Accuracy(MeanMetric):
+    """Share of right answers: the expected label, the same JSON, or the same text, as normalised."""
+
+    name = "accuracy"
+
+    def score(self, outcome: Outcome, task: Task) -> float:
+        """Return 1 where the answer is right; a failed call is not."""
+        return float(outcome.correct)
