@@ -78,9 +78,9 @@ def test_captured_days_go_as_a_whole_once_their_last_request_is_old(captured: st
 
 
 def test_answers_go_with_the_reports() -> None:
-    files = [Folder(PIPELINE, f"a/{day}", 9, NOW.date() - timedelta(days=day)) for day in (89, 90, 91)]
+    files = [Folder(PIPELINE, f"a/{day}", 9, NOW.date() - timedelta(days=day)) for day in (1, 2, 3)]
     plan = mark(view(), Listing(answers=tuple(files)), {}, NOW)
-    assert [(file.path, why) for file, why in plan.answers] == [("a/91", "answers older than 90d")]
+    assert [(file.path, why) for file, why in plan.answers] == [("a/3", "answers older than 2d")]
 
 
 def test_traffic_of_a_pipeline_that_is_not_known_is_not_ours() -> None:
