@@ -10,9 +10,11 @@ from retune.evaluation.asking_costs import answer_cost, answer_price
 from retune.evaluation.client import ask_all
 from retune.evaluation.contenders import respondent_for
 from retune.evaluation.latency import probe_latency
+from retune.evaluation.metrics import embedding_similarity, metrics_for
 from retune.evaluation.metrics.base import Task
 from retune.evaluation.outcomes import outcome_of
 from retune.evaluation.prompting.base import Plain, Prompter
+from retune.evaluation.prompting.embeddings import EmbeddingModel
 from retune.prices import load_prices
 from retune.records import Contender, Outcome
 from retune.records.evaluation import Latency
@@ -102,7 +104,18 @@ class Questioner:
             cost = answer_cost(answer, price)
             more = {"group": belongs.group, "slices": belongs.slices, "cost_usd": cost}
             found.append(outcome_of(example, answer, task).model_copy(update=more))
-        return found
+        return self._compared(found, task)
+
+    def _compared(self, outcomes: list[Outcome], task: Task) -> list[Outcome]:
+        """Put how alike answers and expected texts are into the scores, where the spec measures that."""
+        rag, settings = self._spec.evaluation.rag, self._settings
+        measured = [metric.name for metric in metrics_for(self._spec, task)]
+        if settings is None or not rag.embeddings or embedding_similarity.NAME not in measured:
+            return outcomes
+        address = self._connections.endpoint(rag.embeddings)
+        folder = settings.home / "embeddings"
+        model = EmbeddingModel(address, rag.embeddings, rag.embedding_model, folder)
+        return embedding_similarity.with_similarity(outcomes, model.questions)
 
     def latency(self, examples: Sequence[Conversation]) -> Latency:
         """Measure how long answers take at `evaluation.latency.concurrency`.

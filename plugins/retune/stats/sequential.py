@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _BETS, _LARGEST_BET, _LEAST_BET = 24, 0.95, 0.01
 _TYPICAL_BET, _SPREAD = 0.2, 0.5
+_ALL_IN = 0.1
 _LARGEST_LOG = 700.0
 _BISECTIONS = 50
 
@@ -102,7 +103,9 @@ def bets(largest: int) -> tuple[Floats, Floats]:
     The best stake is about the gain over the variance of a difference: 0.15 to 0.5 where 20% of the
     pairs are discordant and the gain is 3 to 10 points. The weights are log-normal about 0.2 with a
     spread of 0.5, so that these gains cost little against knowing the best stake, and twice the
-    discordance or a quarter of it still lies within two spreads.
+    discordance or a quarter of it still lies within two spreads. A tenth goes on the largest stake, the
+    best one where two models answer almost alike: to show that identical answers are not worse by a
+    margin of 0.05 takes 104 examples instead of 166.
 
     Args:
         largest: Examples of the largest group: all of them may lose together, so that the stakes
@@ -113,7 +116,9 @@ def bets(largest: int) -> tuple[Floats, Floats]:
     most = _LARGEST_BET / largest
     stakes = np.geomspace(min(_LEAST_BET, most / 10), most, _BETS)
     weights = np.exp(-0.5 * (np.log(stakes / _TYPICAL_BET) / _SPREAD) ** 2)
-    return stakes, weights / weights.sum()
+    weights *= (1 - _ALL_IN) / weights.sum()
+    weights[-1] += _ALL_IN
+    return stakes, weights
 
 
 def growth(data: Units, mean: float) -> Floats:

@@ -109,7 +109,7 @@ def test_groups_that_answer_alike_prove_no_more_than_one_example_each() -> None:
 
 
 def test_the_mixture_is_close_to_the_integral_that_it_stands_for() -> None:
-    """24 stakes are enough: the log-normal density over the stake, integrated, says the same."""
+    """24 stakes are enough: the log-normal density over the stake, integrated, and a tenth on 0.95 say it."""
 
     def density(stake: float) -> float:
         return math.exp(-0.5 * (math.log(stake / 0.2) / 0.5) ** 2) / stake
@@ -120,7 +120,14 @@ def test_the_mixture_is_close_to_the_integral_that_it_stands_for() -> None:
     above, _ = quad(lambda stake: density(stake) * wealth(stake), 0.01, 0.95, limit=200)
     below, _ = quad(density, 0.01, 0.95, limit=200)
     found = paired_sequential([1] * 120 + [-1] * 80 + [0] * 800, 0.0, 0.95)
-    assert found.e_above == pytest.approx(above / below, rel=0.02)
+    assert found.e_above == pytest.approx(0.9 * above / below + 0.1 * wealth(0.95), rel=0.02)
+
+
+@pytest.mark.parametrize(("margin", "needed"), [(0.01, 532), (0.02, 264), (0.05, 104)])
+def test_models_that_answer_alike_are_soon_shown_not_to_be_worse(margin: float, needed: int) -> None:
+    proof = 1 / (1 - 0.95)
+    assert paired_sequential([0.0] * needed, -margin, 0.95).e_above >= proof
+    assert paired_sequential([0.0] * (needed - 2), -margin, 0.95).e_above < proof
 
 
 def test_evidence_without_end_stays_a_number() -> None:
