@@ -3,7 +3,7 @@ BIN := .venv/bin
 BANKING77 ?= ../shared/data/banking77/train.csv
 TRIALS ?= 10000
 
-.PHONY: setup demo demo-stop test faults check e2e bench-data bench-backends gpu-check lock clean
+.PHONY: setup demo demo-stop test faults check e2e bench-data bench-backends bench-evaluation gpu-check lock clean
 
 setup: ## make .venv and .venv-vllm; quick when nothing changed
 	@$(PYTHON) requirements/install.py
@@ -36,6 +36,9 @@ bench-data: setup ## speed, memory and sureness of the data stage
 
 bench-backends: setup ## waiting for jobs, and the trainer beside stock TRL
 	$(BIN)/python -m benchmarks.backends
+
+bench-evaluation: setup ## false promotions, coverage, planted cases, and the client beside its peers
+	$(BIN)/python -m benchmarks.evaluation
 
 gpu-check: ## the trainer beside stock TRL on a GPU; PYTHON has torch, transformers and peft
 	PYTHONPATH=plugins $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)

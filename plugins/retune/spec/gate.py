@@ -28,7 +28,7 @@ class NotWorseThan(Part):
     base: float | None = Margin
     few_shot: float | None = Margin
     rag: float | None = Margin
-    champion: float | None = Field(default=0.01, gt=0, lt=1)
+    champion: float | None = Field(default=0.03, gt=0, lt=1)
     previous: float | None = Margin
 
 

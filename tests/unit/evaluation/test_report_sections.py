@@ -61,7 +61,7 @@ def test_checks_stand_in_groups_with_what_is_shown_beside(full: str) -> None:
     checks = full.partition("<h2>Checks</h2>")[2].partition("<h2>")[0]
     order = [checks.index(title) for title in ("What must hold", "What must be shown", "What vetoes")]
     assert order == sorted(order)
-    assert "mcnemar p 1.2e-09" in checks and "310 examples more would likely settle it" in checks
+    assert "mcnemar p 1.2e-09" in checks
     assert "at least -0.030" in checks and "A better prompt is enough" in full
 
 

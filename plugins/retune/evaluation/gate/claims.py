@@ -141,6 +141,7 @@ def _power(claim: Claim, pairs: Pairs, confidence: float) -> tuple[str, int | No
 
 def _classical(pairs: Pairs, confidence: float, seed: int) -> dict[str, float]:
     """Return the figures of fixed-size tests, which hold for one look only; they decide nothing."""
+    from retune.stats.intervals import paired_difference
     from retune.stats.paired import mcnemar_exact, paired_bootstrap
 
     low, high = paired_bootstrap(pairs.differences, confidence, seed, pairs.groups)
@@ -148,5 +149,7 @@ def _classical(pairs: Pairs, confidence: float, seed: int) -> dict[str, float]:
     # McNemar's test is of independent right and wrong answers.
     if pairs.groups is None and set(pairs.differences) <= {-1.0, 0.0, 1.0}:
         won, lost = pairs.differences.count(1.0), pairs.differences.count(-1.0)
-        found["mcnemar_p"] = mcnemar_exact(won, lost)
+        same = len(pairs.differences) - won - lost
+        _, least, most = paired_difference(same, won, lost, 0, confidence)
+        found |= {"mcnemar_p": mcnemar_exact(won, lost), "difference_low": least, "difference_high": most}
     return found
