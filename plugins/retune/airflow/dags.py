@@ -22,7 +22,7 @@ from airflow.sdk import (
     chain,
 )
 
-from retune.airflow import configuration, manuals
+from retune.airflow import configuration, manuals, training_tasks
 from retune.airflow.assets import data_asset, drift_asset, release_asset
 from retune.airflow.fleet import cleanup_dag
 from retune.airflow.missing_pools import TAG
@@ -30,7 +30,7 @@ from retune.airflow.operators.advise import Advise
 from retune.airflow.operators.approval import ApproveRelease
 from retune.airflow.operators.deploy import LoadEverywhere, PlanRollout, RouteTraffic, Verify
 from retune.airflow.operators.evaluate import ChooseCandidate, Evaluate
-from retune.airflow.operators.fine_tune import EstimateCosts, FineTune
+from retune.airflow.operators.fine_tune import EstimateCosts
 from retune.airflow.operators.judge import Decide, ReleaseWinner
 from retune.airflow.operators.opinions import AskJudge
 from retune.airflow.operators.review import CountReviews, PrepareReview, Review
@@ -38,7 +38,6 @@ from retune.airflow.operators.spending import ApproveCost
 from retune.airflow.operators.tune import FreezeSpec, PrepareData, ResolveRecipes
 from retune.airflow.operators.watch import CheckDrift, RaiseDrift
 from retune.airflow.pipelines import Pipeline, find_pipelines
-from retune.pools import GPU_POOL
 from retune.spec import Watch
 
 
@@ -77,66 +76,36 @@ def _tune(pipeline: Pipeline) -> DAG:
         freeze = FreezeSpec(task_id="freeze_spec", pipeline=name)
         spec = freeze.output
         prepare = PrepareData(task_id="prepare_data", pipeline=name, spec=spec)
-        kinds = _kinds(pipeline)
+        kinds = training_tasks.kinds(pipeline)
         resolve = [
             ResolveRecipes(task_id=f"resolve{kind}_recipes", pipeline=name, spec=spec, on_gpu_pool=not kind)
             for kind in kinds
         ]
+        recipes = [one.output for one in resolve]
         estimate = EstimateCosts(
             task_id="estimate_costs",
             pipeline=name,
             spec=spec,
             dataset=prepare.output,
-            recipes=[one.output for one in resolve],
+            recipes=recipes,
         )
         advise = Advise(
             task_id="advise",
             pipeline=name,
             spec=spec,
             dataset=prepare.output,
-            recipes=[one.output for one in resolve],
+            recipes=recipes,
             costs=estimate.output,
         )
         approve = ApproveCost(task_id="approve_cost", pipeline=name, spec=spec, costs=estimate.output)
         tune = [
-            _fine_tune(kind, one.output, pipeline, spec, prepare.output)
-            for kind, one in zip(kinds, resolve, strict=True)
+            training_tasks.fine_tune(kind, found, pipeline, spec, prepare.output)
+            for kind, found in zip(kinds, recipes, strict=True)
         ]
-        judge = _judge(pipeline, spec, prepare.output, [one.output for one in tune], advise.output)
+        models = [one.output for one in tune]
+        judge = _judge(pipeline, spec, prepare.output, recipes, models, advise.output)
         chain(freeze, prepare, resolve, estimate, advise, approve, tune, *judge)
     return dag
-
-
-def _kinds(pipeline: Pipeline) -> list[str]:
-    """Return the parts of task names for the kinds of recipes: those on the GPU pool, and hosted ones.
-
-    Two tasks, as all instances of a mapped one share a pool and a queue.
-    """
-    recipes = pipeline.spec.recipes if pipeline.spec else ()
-    found = [
-        kind
-        for kind, on_gpu_pool in (("", True), ("_hosted", False))
-        if any(recipe.on_gpu_pool is on_gpu_pool for recipe in recipes)
-    ]
-    return found or [""]
-
-
-def _fine_tune(kind: str, recipes: Any, pipeline: Pipeline, spec: Any, dataset: Any) -> Any:
-    place: dict[str, Any] = {}
-    if not kind:
-        place["pool"] = GPU_POOL
-        if queue := pipeline.spec.queue if pipeline.spec else "":
-            place["queue"] = queue
-    return FineTune.partial(
-        task_id=f"fine_tune{kind}",
-        pipeline=pipeline.name,
-        spec=spec,
-        dataset=dataset,
-        retries=2,
-        retry_delay=timedelta(seconds=30),
-        map_index_template="{{ title }}",
-        **place,
-    ).expand(recipe=recipes)
 
 
 def _tune_schedule(pipeline: Pipeline) -> Any:
@@ -149,7 +118,9 @@ def _tune_schedule(pipeline: Pipeline) -> Any:
     return AssetOrTimeSchedule(timetable=cron, assets=events)
 
 
-def _judge(pipeline: Pipeline, spec: Any, dataset: Any, models: Any, advice: Any) -> list[Any]:
+def _judge(
+    pipeline: Pipeline, spec: Any, dataset: Any, recipes: list[Any], models: list[Any], advice: Any
+) -> list[Any]:
     """The second half of tuning: from trained models to a release."""
     name = pipeline.name
     choose = ChooseCandidate(
@@ -170,11 +141,12 @@ def _judge(pipeline: Pipeline, spec: Any, dataset: Any, models: Any, advice: Any
         # One after the other: nobody's latency is measured under another's load.
         max_active_tis_per_dagrun=1,
     ).expand(entry=choose.output)
-    return [choose, evaluate, *_settle(pipeline, spec, dataset, choose, evaluate, advice)]
+    curve = training_tasks.learning_curve(pipeline, spec, dataset, recipes, choose, evaluate)
+    return [choose, evaluate, *_settle(pipeline, spec, dataset, choose, evaluate, advice, curve)]
 
 
 def _settle(
-    pipeline: Pipeline, spec: Any, dataset: Any, choose: Any, evaluate: Any, advice: Any
+    pipeline: Pipeline, spec: Any, dataset: Any, choose: Any, evaluate: Any, advice: Any, curve: Any
 ) -> list[Any]:
     """From answers to a release."""
     name, opinions = pipeline.name, _opinions(pipeline, spec, evaluate)
@@ -187,8 +159,9 @@ def _settle(
         reports=evaluate.output,
         advice=advice,
         votes=[one.output for one in opinions],
+        learning_curve=curve.output if curve else None,
     )
-    decide.set_upstream(opinions)
+    decide.set_upstream([*opinions, *([curve] if curve else [])])
     approve = ApproveRelease(task_id="approve_release", pipeline=name, spec=spec, decision=decide.output)
     release = ReleaseWinner(
         task_id="release_winner",

@@ -35,6 +35,11 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
   `retune status`, then clear the task.
 - `evaluate`: the evaluation endpoint does not answer, cannot load the model, or reads prompts otherwise
   than the trainer. Do what the log says, then clear the task: only what is missing is asked.
+- `cut_rows`, `cut_hosted_rows`, `fine_tune_parts`, `fine_tune_hosted_parts`: parts of the rows could not
+  be cut or trained, so this run shows no learning curve; nothing else depends on it. See the log, and
+  clear the task to have it in this run.
+- `learning_curve`: its worker was killed, or Retune's database cannot be used. Clear the task, or mark it
+  as success to go on without a curve.
 - `prepare_review`, `review`, `count_reviews`: a review waits on the page *Required Actions* until its
   time-out; the run goes on with those who answered. `ask_judge`: see the log.
 - `approve_release`: waits for an answer on the page *Required Actions* where `gate.approval` says so.

@@ -22,9 +22,9 @@ _EXAMPLES = 12
 _ROWS = 10
 _WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "failed", Verdict.INCONCLUSIVE: "not settled"}
 _KINDS = {
-    "precondition": "What must hold at all",
     "claim": "What must be shown",
     "guard": "What vetoes once harm is shown",
+    "precondition": "What must hold at all",
 }
 
 

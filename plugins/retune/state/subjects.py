@@ -51,6 +51,27 @@ def add_reached(tx: Connection, pipeline: str, dataset_digest: str, rows: Iterab
         tx.execute(insert(subjects), new)
 
 
+def copy_reached(
+    tx: Connection, pipeline: str, from_digest: str, to_digest: str, row_ids: Iterable[str]
+) -> None:
+    """Note whom the rows of a part of a dataset are about; noting it again changes nothing.
+
+    Args:
+        tx: The transaction.
+        pipeline: Whose datasets they are.
+        from_digest: The dataset of which whom its rows are about is known.
+        to_digest: The part.
+        row_ids: The rows that the part holds.
+
+    Raises:
+        StateError: As `add_reached`.
+    """
+    here = (subjects.c.pipeline == pipeline) & (subjects.c.dataset_digest == from_digest)
+    held = set(row_ids)
+    known = tx.execute(select(subjects.c.subject, subjects.c.row_id).where(here)).all()
+    add_reached(tx, pipeline, to_digest, [(row.subject, row.row_id) for row in known if row.row_id in held])
+
+
 def reached(tx: Connection, subject: str) -> dict[tuple[str, str], set[str]]:
     """Return (pipeline, dataset digest) -> ids of the rows there that are about a subject."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)

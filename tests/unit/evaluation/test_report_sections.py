@@ -59,7 +59,7 @@ def test_nothing_in_it_acts_and_nothing_is_fetched(full: str) -> None:
 
 def test_checks_stand_in_groups_with_what_is_shown_beside(full: str) -> None:
     checks = full.partition("<h2>Checks</h2>")[2].partition("<h2>")[0]
-    order = [checks.index(title) for title in ("What must hold", "What must be shown", "What vetoes")]
+    order = [checks.index(title) for title in ("What must be shown", "What vetoes", "What must hold")]
     assert order == sorted(order)
     assert "mcnemar p 1.2e-09" in checks
     assert "at least -0.030" in checks and "A better prompt is enough" in full

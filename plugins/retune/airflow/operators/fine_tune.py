@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from retune.airflow import configuration
 from retune.airflow.links import JobPage, MLflowRun
 from retune.airflow.operators.base import RetuneOperator
+from retune.airflow.operators.learning_curve import with_curve
 from retune.airflow.triggers.job import JobTrigger
 from retune.backends.base import JobLostError, View
 from retune.backends.costs import estimate_costs
@@ -68,6 +69,8 @@ class _Training(RetuneOperator):
 class EstimateCosts(_Training):
     """Says what the recipes will cost before anything is submitted; returns a list of costs.
 
+    Where the spec asks for a learning curve, the dearest that a recipe can have is in its recipe's cost.
+
     Args:
         recipes: Lists of Recipes.
         kwargs: As the other verbs over jobs.
@@ -79,13 +82,20 @@ class EstimateCosts(_Training):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Estimate; raises BackendError where a backend cannot."""
+        from retune.advice.curve_plan import curve_plan, cut
+
         dataset = Dataset.from_json(self.read(self.dataset, context))
         recipes = [Recipe.from_json(one) for some in self.recipes for one in self.read(some, context) or ()]
         spec = self.frozen(self.spec, context)
         if len(recipes) != len(spec.candidates):
             what = f"{len(recipes)} of the {len(spec.candidates)} recipes that this run froze have a task"
             raise AirflowFailException(f"{what}: the file was changed since -> start a new run")
-        costs = estimate_costs(recipes, dataset, self.site, self.forced_at(context))
+        forced_at = self.forced_at(context)
+        costs = estimate_costs(recipes, dataset, self.site, forced_at)
+        if sizes := curve_plan(spec.advice, dataset.train.rows)[:-1]:
+            parts = cut(dataset, sizes, self.artifacts)
+            on_parts = [estimate_costs(recipes, part.dataset, self.site, forced_at) for part in parts]
+            costs = with_curve(costs, on_parts)
         for cost in costs:
             price = "price not known" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
             self.log.info("%s: %s (%s)", cost["title"], price, cost["basis"])

@@ -13,6 +13,7 @@ from retune.airflow.assets import release_asset
 from retune.airflow.links import EvaluationPage, ModelCard
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.operators.evaluate import let_go
+from retune.airflow.operators.learning_curve import curve_from_json
 from retune.evaluation.evidence import Beside, Evidence, of_decision
 from retune.evaluation.judging.votes import Votes, with_votes
 from retune.records import Advice, Dataset, Decision, EvalReport, Model, Outcome, Verdict
@@ -32,6 +33,7 @@ class Decide(RetuneOperator):
         reports: Their EvalReports.
         advice: What Advise returned.
         votes: What a judge and people said: Votes, or None.
+        learning_curve: What LearnCurve returned; None where no curve is asked for.
         kwargs: As RetuneOperator.
     """
 
@@ -48,6 +50,7 @@ class Decide(RetuneOperator):
         reports: Any,
         advice: Any,
         votes: Any = (),
+        learning_curve: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,6 +60,7 @@ class Decide(RetuneOperator):
         self.reports = reports
         self.advice = advice
         self.votes = votes
+        self.learning_curve = learning_curve
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide; a missing or damaged report never promotes."""
@@ -88,15 +92,14 @@ class Decide(RetuneOperator):
             held_out_uses=uses,
             leaked=self._leaked(dataset),
         )
-        findings = self._findings(spec, entries, reports, outcomes, context)
-        beside = Beside(findings=findings, opinions=tuple(one.opinion for one in votes))
+        beside = self._beside(self._findings(spec, entries, reports, outcomes, context), votes, context)
         evidence = of_decision(spec, dataset, decision, reports, outcomes, candidate(entries), beside)
         decision = self._publish(evidence, decision, context)
         let_go(self.db, spec, context["run_id"], *{report.contender.name for report in found})
         self.log.info("%s: %s", decision.verdict, decision.reason)
         for check in decision.checks:
             self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
-        for sentence in filter(None, (decision.advice, *findings)):
+        for sentence in filter(None, (decision.advice, *beside.findings)):
             self.log.info("  %s", sentence)
         return decision.to_json()
 
@@ -138,6 +141,14 @@ class Decide(RetuneOperator):
             spec, train.metrics[metric], validation.metrics[metric], model.curves, first, others
         )
         return (*said, *(f"{finding.sentence} {finding.action}".strip() for finding in found))
+
+    def _beside(self, findings: tuple[str, ...], votes: list[Votes], context: Context) -> Beside:
+        given = self.read(self.learning_curve, context)
+        curve = curve_from_json(given) if given else None
+        if curve and not curve.points:
+            # Without points there is no plot that the sentence could stand under.
+            findings = (*findings, curve.sentence)
+        return Beside(findings, curve, tuple(one.opinion for one in votes))
 
     def _publish(self, evidence: Evidence, decision: Decision, context: Context) -> Decision:
         """Store the page, the figures and the card, and note the decision in the ledger."""
