@@ -14,4 +14,4 @@ def test_with_77_labels_it_is_below_a_megabyte_and_names_each() -> None:
     confusion = html.partition("What candidate answers</h2>")[2].partition("<h3>")[0]
     drawn = re.findall(r"<text[^>]*>([^<]+)</text>", confusion)
     assert len({text for text in drawn if re.search(r"_\d\d$", text)}) == 77
-    assert "the 40 with the largest losses are drawn" in html
+    assert "the 40 with the smallest gains are drawn" in html

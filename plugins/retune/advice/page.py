@@ -27,6 +27,11 @@ def page(pipeline: str, advice: Advice) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
+    environment.filters["figure"] = _figure
     return environment.get_template("advice.html.j2").render(
         pipeline=pipeline, advice=advice, word=_WORDS[advice.verdict], words=_WORDS
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _EXAMPLES = 12
 _ROWS = 10
 _WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "failed", Verdict.INCONCLUSIVE: "not settled"}
+_P_VALUES = ("p", "adjusted_p", "mcnemar_p")
+"""Figures that are 0 only where they are too small for a number."""
 _KINDS = {
     "claim": "What must be shown",
     "guard": "What vetoes once harm is shown",
@@ -68,6 +70,7 @@ def render(evidence: Evidence) -> str:
         described=described,
         upper_end=upper_end,
         words=_WORDS,
+        p_values=_P_VALUES,
         checks=_checks(evidence.decision),
         gains=gains,
         per_label=_per_label(evidence.report),

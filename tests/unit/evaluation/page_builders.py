@@ -157,7 +157,7 @@ def rich(labels: int = 77, n: int = 616, **changed: Any) -> Evidence:
         "candidate",
         found["candidate"],
         noise=MetricValue(value=0.033, low=0.006, high=0.167, n=30, higher_is_better=False),
-        parity="Trainer and server gave the same token ids for 8 conversations.",
+        parity="8 of 8 prompts agree",
     )
     found["safety:candidate"] = answered("safety", names, 20, 0.9)
     reports["safety:candidate"] = measured(

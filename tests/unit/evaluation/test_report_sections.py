@@ -72,14 +72,14 @@ def test_every_contender_metric_and_sentence_is_there(full: str) -> None:
         "valid_label",
         "3 runs have used this held-out set",
         "Asked again, candidate changed its score on 3.3% of 30 examples (0.6% to 16.7%)",
-        "Trainer and server gave the same token ids for 8 conversations.",
+        "Trainer and server: 8 of 8 prompts agree.",
         "It preferred the candidate on 60%.",
         "agreement 0.820",
         "Twice the rows would bring 3 points.",
         "A better prompt brought 27 points over base.",
         "250 ms to 420 ms",
         "$0.0123",
-        "safety:candidate",
+        "safety candidate",
     ):
         assert words in said, words
     assert full.count("<svg") == 7

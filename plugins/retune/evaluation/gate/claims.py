@@ -41,8 +41,8 @@ class Claim:
     def aim(self) -> str:
         """The claim in words."""
         if self.rule == "beats":
-            return f"gain more than {points(self.threshold)}"
-        return f"lose less than {points(-self.threshold)}"
+            return f"gain more than {points(self.threshold)} points" if self.threshold else "be better"
+        return f"lose less than {points(-self.threshold)} points"
 
 
 def claims_of(spec: PipelineSpec, live: Mapping[str, str], reports: Mapping[str, EvalReport]) -> list[Claim]:

@@ -147,7 +147,7 @@ def _no_veto(large: Sequence[Slice], worst: Slice | None, rival: str, rules: Sli
     if worst is None:
         return f"No slice has the {rules.min_examples} examples that it takes to be judged."
     return (
-        f"No slice of {len(large)} is shown to lose more than {points(rules.max_drop)}."
+        f"No slice of {len(large)} is shown to lose more than {points(rules.max_drop)} points."
         f" The worst is {_told(worst, rival)}."
     )
 
