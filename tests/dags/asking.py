@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ class Asking:
     def run(self, text: str, answer: Answer | None = None) -> Any:
         """Run a DAG file's DAG to its end, and return the DagRun."""
         self.file.write_text(text)
-        waiting = threading.Thread(target=self._answer, args=(answer,)) if answer else None
+        runner = threading.get_ident()
+        waiting = threading.Thread(target=self._answer, args=(answer, runner)) if answer else None
         if waiting:
             waiting.start()
         run = dag_bag().dags[self.dag_id].test()
@@ -78,8 +80,13 @@ class Asking:
 
         until(swept, "the time-out answers", timeout_s=60)
 
-    def _answer(self, answer: Answer) -> None:
-        until(lambda: bool(_waiting(self.dag_id)), "the run waits for an answer", timeout_s=120)
+    def _answer(self, answer: Answer, runner: int) -> None:
+        # While `dag.test()` is still about the task it writes the state that it knows over an answer.
+        until(
+            lambda: bool(_waiting(self.dag_id)) and not _is_in("_run_task", runner),
+            "the run waits for an answer",
+            timeout_s=120,
+        )
         try:
             answer(_waiting(self.dag_id)[0])
         except BaseException:
@@ -116,6 +123,14 @@ def returned(run: Any, task: str) -> Any:
         query = XComModel.get_many(run_id=run.run_id, key="return_value", task_ids=task, dag_ids=run.dag_id)
         row = session.scalars(query.with_only_columns(XComModel)).first()
         return XComModel.deserialize_value(row) if row else None
+
+
+def _is_in(function: str, thread: int) -> bool:
+    """Say whether a thread is inside a function."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _waiting(dag_id: str) -> list[str]:
