@@ -100,11 +100,13 @@ def test_the_rerun_asks_only_what_is_missing_and_the_scores_are_the_same(
     tmp_path: Path, kills: int, settled: bool
 ) -> None:
     asked: list[str] = []
-    kill_at, full, dead = 0, threading.Event(), threading.Event()
+    kill_at, full, dead, counting = 0, threading.Event(), threading.Event(), threading.Lock()
 
     def killing(model: str, question: str) -> str:
-        asked.append(question)
-        if len(asked) >= kill_at:
+        with counting:  # else two threads may each take the other's question for the last one
+            asked.append(question)
+            number = len(asked)
+        if number >= kill_at:
             full.set()
             dead.wait(WITHIN_S)  # so that the evaluation cannot end before it is killed
         elif not settled:
