@@ -72,6 +72,8 @@ def test_every_use_of_the_held_out_set_is_counted_and_said(
     assert "1 run has used this held-out set" in capfd.readouterr().out
     assert evaluate(monkeypatch, server, "--set", "validation") == 0
     assert "used this held-out set" not in capfd.readouterr().out
+    sides = written()["data"]
+    assert (sides["validation"], sides["held_out"]) == (20, 60), "the page tells of the dataset as it is"
     assert compare(monkeypatch, server, "good", "base") == 0
     assert "2 runs have used this held-out set, this one counted" in capfd.readouterr().out
     assert written()["held_out_uses"] == 2 and written()["dataset_digest"] == dataset.digest

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from retune.airflow.links import EvaluationPage
 from retune.airflow.operators.approval import NOBODY
-from retune.records import Check, Contender, Decision, Verdict
+from retune.records import Artifact, Check, Contender, Decision, Verdict
 from retune.state import ledger, specs
 from tests.dags.asking import Answer, Asking, asking, returned
 from tests.dags.conftest import House
 from tests.dags.test_artifact_pages import client  # noqa: F401
+from tests.dags.test_runs import shown
 
 DAG_FILE = """\
 from airflow.sdk import DAG
@@ -31,6 +33,7 @@ def check(name: str, verdict: Verdict, kind: Any = "claim") -> Check:
 
 def decision(verdict: Verdict, *checks: Check) -> Decision:
     candidate = Contender(spec_digest="s", name="candidate", model_name="m", model_digest="sha256:m")
+    page = Artifact(digest="sha256:" + "5" * 64, uri="memory://page", size=1)
     return Decision(
         spec_digest="s",
         verdict=verdict,
@@ -39,6 +42,7 @@ def decision(verdict: Verdict, *checks: Check) -> Decision:
         candidate=candidate,
         reports={},
         dataset_digest="sha256:d",
+        report=page,
     )
 
 
@@ -90,7 +94,10 @@ def test_a_person_settles_what_the_gate_left_open(desk: Asking) -> None:
     found, run = decide(desk, "{when: inconclusive}", OPEN, desk.click("Approve"))
     assert (found.verdict, found.forced_by) == (Verdict.PROMOTE, "a ADMIN")
     assert found.reason.startswith("The gate said INCONCLUSIVE; approved by a ADMIN.")
+    page = shown(run, "approve_release", EvaluationPage())
+    assert page.endswith("5" * 64), "the evidence stays within reach once it is answered"
     question = desk.question(run.run_id)
+    assert f"[The evidence]({page})" in question["body"]
     assert question["subject"].endswith("the gate says INCONCLUSIVE. Release the candidate?")
     assert "| beats base | INCONCLUSIVE | beats base \\| so it is. |" in question["body"]
     assert "Without an answer within 24h it is not released." in question["body"]

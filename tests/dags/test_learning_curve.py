@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from airflow.sdk import TriggerRule
 
-from retune.airflow.operators.learning_curve import curve_from_json, laid, with_curve
+from retune.airflow.operators.learning_curve import LearnCurve, curve_from_json, laid, with_curve
 from retune.errors import DataError, EndpointError
 from retune.records import Dataset, Decision
-from retune.state import dataset_records, jobs, ledger, placements, spending, subjects
+from retune.state import artifacts_index, dataset_records, jobs, ledger, placements, spending, subjects
 from retune.state.jobs import JobRow
 from retune.state.subjects import subject_hash
 from retune.text.conversations import read_conversations
@@ -153,6 +153,8 @@ def test_two_parts_are_trained_once_and_the_page_shows_the_curve(curved: House, 
             # Whoever is forgotten is found by what a training of the part reads.
             assert ids["validation"] < reached < ids["validation"] | ids["train"]
             assert len(reached) == rows_of(curved, job) + len(ids["validation"])
+            with curved.db.read() as tx:
+                assert artifacts_index.find(tx, *part), "upkeep sees by it whether anything is left"
 
     # Another kind of recipe competes now, and does not win: it has no parts, and the others' stay.
     folders = job_folders(curved)
@@ -227,6 +229,26 @@ def test_the_price_of_the_next_point_is_that_of_a_row_of_the_whole() -> None:
     assert "that training would cost about 20.00 USD." in curve.sentence
     assert curve_from_json(json.loads(json.dumps(asdict(curve)))) == curve
     assert "nobody knows what that training would cost" in laid(judged, unpriced, spec()).sentence
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows", "parts", "models", "said"),
+    [
+        (False, 100, 0, 0, "the spec that this run froze asks for none"),
+        (True, 37, 0, 0, "37 rows to train on are too few to be cut"),
+        (True, 100, 0, 0, "no parts were cut"),
+        (True, 100, 2, 1, "1 of 2 trainings on parts succeeded"),
+        # Airflow keeps what tasks returned that a clear has removed.
+        (True, 100, 2, 4, "4 of 2 trainings on parts succeeded"),
+    ],
+)
+def test_why_there_is_no_curve_is_said(wanted: bool, rows: int, parts: int, models: int, said: str) -> None:
+    task = LearnCurve(
+        task_id="learning_curve", pipeline="tickets", spec="", dataset={}, entries=[], cuts=[], models=[]
+    )
+    asked = spec(advice={"learning_curve": wanted})
+    with pytest.raises(DataError, match=said):
+        task._asked([dataset(25)] * parts, [model()] * models, asked, dataset(rows), "a run")
 
 
 def test_no_curve_is_laid_through_scores_that_cannot_be_compared() -> None:

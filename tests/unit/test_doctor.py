@@ -19,7 +19,7 @@ from retune.settings import Settings
 from retune.state import replicas
 from retune.state.database import Database
 from retune.state.replicas import ReplicaState
-from tests.unit.test_spec import GOOD
+from tests.unit.specs import GOOD
 
 
 @pytest.fixture

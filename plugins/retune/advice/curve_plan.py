@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retune.artifacts import Artifacts, canonical_json
 from retune.errors import DataError
-from retune.records import Dataset, Split
+from retune.records import Artifact, Dataset, Split
 from retune.spec.advice import Advising
 from retune.text.conversations import read_conversation
 
@@ -23,10 +23,12 @@ class Part:
 
     Attributes:
         dataset: A record of its own, so that what is trained on it is a job of its own.
+        manifest: What its digest is of.
         row_ids: Which rows its training side holds.
     """
 
     dataset: Dataset
+    manifest: Artifact
     row_ids: tuple[str, ...]
 
 
@@ -79,7 +81,7 @@ def cut(dataset: Dataset, sizes: Sequence[int], artifacts: Artifacts) -> list[Pa
         # As the whole file has them: in the order of the ids.
         chosen = sorted(order[:size])
         data = b"".join(lines[place] for place in chosen)
-        parts.append(Part(_part(dataset, data, size, artifacts), tuple(ids[place] for place in chosen)))
+        parts.append(_part(dataset, data, tuple(ids[place] for place in chosen), artifacts))
     return parts
 
 
@@ -96,14 +98,15 @@ def _spread(labels: Sequence[str], fingerprints: Sequence[str]) -> list[int]:
     return sorted(keys, key=keys.__getitem__)
 
 
-def _part(dataset: Dataset, data: bytes, size: int, artifacts: Artifacts) -> Dataset:
-    train = Split(artifact=artifacts.put_bytes(data, dataset.train.artifact.media_type), rows=size)
+def _part(dataset: Dataset, data: bytes, row_ids: tuple[str, ...], artifacts: Artifacts) -> Part:
+    train = Split(artifact=artifacts.put_bytes(data, dataset.train.artifact.media_type), rows=len(row_ids))
     sides = {"train": train, "validation": dataset.validation, "held_out": dataset.held_out}
     manifest = {side: {"digest": split.artifact.digest, "rows": split.rows} for side, split in sides.items()}
-    return dataset.model_copy(
+    # The same recipe of bytes as a whole dataset's, so that a part of all rows is the whole.
+    stored = artifacts.put_bytes(canonical_json(manifest), "application/json")
+    record = dataset.model_copy(
         update={
-            # The same recipe of bytes as a whole dataset's, so that a part of all rows is the whole.
-            "digest": artifacts.put_bytes(canonical_json(manifest), "application/json").digest,
+            "digest": stored.digest,
             "train": train,
             "tokens": {},
             "card": None,
@@ -111,3 +114,4 @@ def _part(dataset: Dataset, data: bytes, size: int, artifacts: Artifacts) -> Dat
             "dropped_rows": None,
         }
     )
+    return Part(record, stored, row_ids)

@@ -52,6 +52,8 @@ def diagnose_model(
 ) -> tuple[Finding, ...]:
     """Say what is wrong with a candidate, each in one sentence with what to do; nothing where nothing is.
 
+    Nor is anything said by a metric of which less is better: all figures here are of scores that rise.
+
     The validation score of a recipe that won by it is a little too good, so that a gap below it is real.
 
     Args:
@@ -65,6 +67,8 @@ def diagnose_model(
     Raises:
         DataError: Another model answered other examples than the candidate.
     """
+    if not train.higher_is_better:
+        return ()
     found = [
         _memorised(train, validation),
         _too_small(spec, train, curves),

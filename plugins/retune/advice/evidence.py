@@ -78,9 +78,8 @@ def scored(
         if problem := _of_another_set(name, reports[name], outcomes.get(name, ()), dataset):
             problems.append(problem)
             continue
-        trouble = _unusable(spec, reports[name], outcomes[name])
-        if trouble:
-            untold.append(_unknown(name, trouble, "see the endpoint's log, and run the task again"))
+        if trouble := _unusable(spec, reports[name], outcomes[name]):
+            untold.append(_unknown(name, *trouble))
         else:
             found[name] = _scored(spec, name, reports[name], outcomes[name])
     examples = {frozenset(one.scores) for one in found.values()}
@@ -134,15 +133,19 @@ def _of_another_set(
     return None
 
 
-def _unusable(spec: PipelineSpec, report: EvalReport, outcomes: Sequence[Outcome]) -> str:
-    """Say why a report's scores do not count; empty where they do."""
+def _unusable(spec: PipelineSpec, report: EvalReport, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
+    """Say why a report's scores do not count, and what to do; None where they do."""
+    metric, again = spec.gate.metric, "see the endpoint's log, and run the task again"
     if not outcomes:
-        return "has no outcome"
+        return "has no outcome", again
     if report.failed > spec.gate.max_failed * report.n:
-        return f"does not count: {report.failed} of {report.n} calls failed"
-    metric = spec.gate.metric
-    lost = sum(not 0 <= _score(one, metric) <= 1 for one in outcomes)
-    return f"does not count: {lost} of {report.n} answers have no score by {metric}" if lost else ""
+        return f"does not count: {report.failed} of {report.n} calls failed", again
+    measured = report.metrics.get(metric)
+    if measured is not None and not measured.higher_is_better:
+        return f"does not count: less {metric} is better, and room is seen below scores that rise", ""
+    if lost := sum(not 0 <= _score(one, metric) <= 1 for one in outcomes):
+        return f"does not count: {lost} of {report.n} answers have no score by {metric}", again
+    return None
 
 
 def _scored(spec: PipelineSpec, name: Prompt, report: EvalReport, outcomes: Sequence[Outcome]) -> Scored:

@@ -74,6 +74,9 @@ def asked_of(
         for one in strategies
         if one not in _STRATEGIES
     ]
+    # Not shown: where the scheme is forgotten, a password may stand in it all the same.
+    if any("://" not in one for one in urls):
+        problems.append(Problem("--url is no web address", "give http(s)://HOST"))
     if urls and connections:
         problems.append(Problem("both --url and --connection are given", "give one of them"))
     for name, given in (("url", urls), ("connection", connections), ("strategy", strategies)):
@@ -100,14 +103,16 @@ def check_places(asked: Sequence[Asked]) -> None:
     """
     urls = {one.place for one in asked if "://" in one.place}
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # half of an IPv6 address, or a port that is none
+            sound = False
+        if not sound:
+            raise SetupError("--url is no web address", "give http(s)://HOST")
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise SetupError(
-                f"--url {parts.scheme}://{parts.hostname or ''} is no web address", "give http(s)://HOST"
-            )
-        if parts.username or parts.password or parts.query:
-            raise SetupError(
-                f"--url with host {parts.hostname} holds a user, a password or a query",
+                f"--url with host {parts.hostname} holds a user, a password, a query or a fragment",
                 f"leave it out, and put the API key into {URL_KEY}",
             )
     hosts = {(urlsplit(url).scheme, urlsplit(url).netloc) for url in urls}
@@ -160,14 +165,17 @@ def _prompter(
 ) -> Prompter:
     if contender.strategy == "plain":
         return Plain()
-    if questions.dataset is None:
+    dataset = questions.dataset
+    if dataset is None:
         raise DataError(
             f"--strategy {contender.strategy} keeps what is held out, out of prompts, and no dataset of "
             f"{spec.pipeline} is prepared here",
             "run its tune DAG first, or ask plainly",
         )
+    # What is asked is what must stay out of prompts.
+    asked = dataset.model_copy(update={"held_out": questions.split})
     return prompter_for(
-        contender, spec, questions.dataset, questions.artifacts, settings, GivenConnections(), report=report
+        contender, spec, asked, questions.artifacts, settings, GivenConnections(), report=report
     )
 
 

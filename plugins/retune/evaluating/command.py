@@ -8,7 +8,7 @@ from rich.console import Console
 
 from retune.evaluating.asked import Asked, asked_of
 from retune.evaluating.asking import Request, interval, opened
-from retune.evaluation.comparison import differences, groups_of, paired
+from retune.evaluation.comparison import against, differences, groups_of
 from retune.evaluation.evidence import Evidence
 from retune.settings import Settings
 
@@ -85,7 +85,16 @@ def sentence(evidence: Evidence) -> tuple[bool, str]:
     from retune.stats.power import needed
 
     first, second, metric = evidence.subject, evidence.rival, evidence.metric
-    pairs = paired(evidence.outcomes[first], evidence.outcomes[second], metric)
+    most = evidence.spec.gate.max_failed
+    failed = [
+        f"{one.failed:,} of {one.n:,} calls of {name}"
+        for name, one in evidence.contenders
+        if one.failed > most * one.n
+    ]
+    if failed:
+        told = f"{' and '.join(failed)} failed; gate.max_failed allows a share of {most:g}"
+        return False, f"Not settled: {told}."
+    pairs = against(evidence, second)
     if not pairs:
         return False, f"Not settled: no example has a score of {metric} from both."
     (gain,) = differences(evidence)

@@ -42,8 +42,7 @@ class Questions:
         set_name: Which side it is, or stands for.
         split: The examples.
         labels: The classes that an answer may name.
-        dataset: The pipeline's newest dataset with these examples as its held-out side; None where
-            none is prepared.
+        dataset: The pipeline's newest dataset; None where none is prepared.
         artifacts: Has the examples, and takes outcomes.
         held_out: Digest of the held-out set of which examples are asked; empty where none are.
         said: Where the examples come from, for people.
@@ -60,11 +59,12 @@ class Questions:
     def beginnings(self, seed: int, first: int = 50) -> list[Split]:
         """Return growing parts in an order that a seed decides, each twice the last; the whole at the end.
 
-        Examples of one group stay together.
+        Examples of one group stay together. The first part has a group of the largest size: that size
+        decides the bets, and one and the same bettor must stand behind every look.
 
         Args:
             seed: The spec's.
-            first: Examples of the first part, or a few more.
+            first: Least examples of the first part.
         """
         groups: dict[str, list[Conversation]] = {}
         belongs = self._attributes()
@@ -73,10 +73,12 @@ class Questions:
             groups.setdefault((one.group if one else "") or example.id, []).append(example)
         names = sorted(groups)
         random.Random(seed).shuffle(names)
+        largest, met = max(map(len, groups.values()), default=0), 0
         parts, rows, wanted = [], list[Conversation](), first
         for name in names:
             rows += groups[name]
-            if len(rows) >= wanted:
+            met = max(met, len(groups[name]))
+            if met == largest and len(rows) >= wanted:
                 parts.append(self._part(rows))
                 wanted = 2 * len(rows)
         if not parts or parts[-1].rows < len(rows):
@@ -135,7 +137,7 @@ def open_questions(
         ArtifactError: The dataset is not in the store.
     """
     artifacts = Artifacts((folder / "artifacts").as_uri())
-    dataset = _newest(spec, settings, db, artifacts)
+    dataset, original = _newest(spec, settings, db, artifacts)
     if rows is None:
         if dataset is None:
             raise DataError(
@@ -143,16 +145,15 @@ def open_questions(
                 "run its tune DAG, or name a file of rows with --rows",
             )
         split = getattr(dataset, set_name)
-        held = _original(spec, db) if set_name == "held_out" else ""
+        held = original if set_name == "held_out" else ""
         said = f"the {set_name.replace('_', '-')} side of {spec.pipeline}'s newest dataset"
         labels = dataset.labels
     else:
         split, found = _of_file(rows, spec, settings, db, artifacts, folder, report)
-        held = _overlap(split, spec, db, artifacts)
+        held = original if _was_held_out(split, spec, db, artifacts) else ""
         said = f"{split.rows:,} rows of {rows}"
         labels = tuple(sorted({*spec.task.labels, *(dataset.labels if dataset else ()), *found}))
-    asked = dataset.model_copy(update={"held_out": split}) if dataset else None
-    return Questions(set_name, split, labels, asked, artifacts, held, said)
+    return Questions(set_name, split, labels, dataset, artifacts, held, said)
 
 
 def note_use(
@@ -186,14 +187,17 @@ def note_use(
 
 def _newest(
     spec: PipelineSpec, settings: Settings, db: Database | None, artifacts: Artifacts
-) -> Dataset | None:
-    """Return the newest dataset, its sides copied: erased ones are led on to what replaced them."""
+) -> tuple[Dataset | None, str]:
+    """Return the newest dataset, its sides copied, and the digest under which uses of it are noted.
+
+    Erased sides are led on to what replaced them; uses go on under the first digest.
+    """
     if db is None:
-        return None
+        return None, ""
     with db.read() as tx:
         dataset = dataset_records.latest(tx, spec.pipeline)
     if dataset is None:
-        return None
+        return None, ""
     stored = open_artifacts(settings, db)
 
     def copied(split: Split) -> Split:
@@ -205,16 +209,7 @@ def _newest(
         return Split(artifact=artifact, rows=data.count(b"\n"), attributes=attributes)
 
     sides = {side: copied(getattr(dataset, side)) for side in ("train", "validation", "held_out")}
-    return dataset.model_copy(update=sides)
-
-
-def _original(spec: PipelineSpec, db: Database | None) -> str:
-    """Return the digest under which uses of the newest dataset's held-out set are noted."""
-    if db is None:
-        return ""
-    with db.read() as tx:
-        dataset = dataset_records.latest(tx, spec.pipeline)
-    return dataset.held_out.artifact.digest if dataset else ""
+    return dataset.model_copy(update=sides), dataset.held_out.artifact.digest
 
 
 def _of_file(
@@ -251,11 +246,11 @@ def _of_file(
     return Split(artifact=stored, rows=examples.height, attributes=attributes), set(examples["label"]) - {""}
 
 
-def _overlap(split: Split, spec: PipelineSpec, db: Database | None, artifacts: Artifacts) -> str:
-    """Return the newest held-out set's digest where a file has rows that were ever held out."""
+def _was_held_out(split: Split, spec: PipelineSpec, db: Database | None, artifacts: Artifacts) -> bool:
+    """Say whether a file has rows that were ever held out."""
     if db is None:
-        return ""
+        return False
     with db.read() as tx:
         known = held_out.known(tx, spec.pipeline).keys()
     rows = read_conversations(artifacts.get_bytes(split.artifact.digest))
-    return _original(spec, db) if any(row.fingerprint in known for row in rows) else ""
+    return any(row.fingerprint in known for row in rows)

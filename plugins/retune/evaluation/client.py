@@ -136,6 +136,7 @@ class _Bulk:
         self._answers = answers
         self._found: dict[str, Answer] = {}
         self._failed = self._failed_in_a_row = 0
+        self._given_up = False
         self._began = time.monotonic()
 
     async def asked(self) -> dict[str, Answer]:
@@ -165,7 +166,7 @@ class _Bulk:
     async def _work(self) -> None:
         # So many in a row that it is no longer one call's fault.
         most = 2 * self._max_in_flight
-        while self._failed_in_a_row < most:
+        while not self._given_up:
             key, messages = next(self._left, (None, ()))
             if key is None:
                 return
@@ -173,6 +174,8 @@ class _Bulk:
             if answer.error:
                 self._failed += 1
                 self._failed_in_a_row += 1
+                # For good: after a late answer the few that still ask would go on in place of all.
+                self._given_up |= self._failed_in_a_row >= most
             else:
                 self._failed_in_a_row = 0
                 if self._answers is not None:

@@ -14,6 +14,8 @@ import msgspec
 from retune.evaluation.respondents import Answer, readable
 
 _SHOWN = 200
+_BROKEN_OFF = ("abort", "error")
+"""How vLLM says with status 200 that it, not the model, ended an answer, such as while it stops."""
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -63,6 +65,8 @@ def read_completion(body: bytes, latency_s: float) -> Answer:
     error = "" if text is not None else "no content in the answer"
     if not text and thought and cut:
         error = f"no content in the answer: thinking took {thought} tokens; raise evaluation.max_tokens"
+    if choice.finish_reason in _BROKEN_OFF:
+        text, error = "", f"the server broke the answer off: finish_reason {choice.finish_reason!r}"
     return Answer(
         text=readable(text or ""),
         error=error,

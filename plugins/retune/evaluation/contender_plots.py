@@ -83,7 +83,7 @@ def slices(parts: Sequence[SliceScore], subject: str, rival: str) -> str:
     axes = figure.subplots()
     for row, part in enumerate(drawn):
         alpha = 1.0 if part.judged else 0.4
-        colour = BLUE if part.theirs is None or part.mine >= part.theirs else ORANGE
+        colour = BLUE if part.gain is None or part.gain >= 0 else ORANGE
         if part.theirs is not None:
             axes.plot([part.theirs, part.mine], [row, row], color=colour, alpha=alpha, linewidth=1.5)
             axes.plot([part.theirs], [row], "o", markerfacecolor="white", color=QUIET, alpha=alpha, ms=5)

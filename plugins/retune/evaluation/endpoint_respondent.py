@@ -80,7 +80,8 @@ class EndpointRespondent:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            headers={"content-type": "application/json"}
+            # The second keeps what is asked here, such as held-out questions, out of the captured traffic.
+            headers={"content-type": "application/json", "x-retune-probe": "1"}
             | ({"authorization": f"Bearer {key}"} if key else {}),
         )
 

@@ -119,6 +119,12 @@ class Evidence:
         return self.spec.gate.metric
 
     @property
+    def higher_is_better(self) -> bool:
+        """The direction that it declares."""
+        found = self.report.metrics.get(self.metric)
+        return found is None or found.higher_is_better
+
+    @property
     def metrics(self) -> list[str]:
         """Every metric of the contenders, in their order; those of single labels left out."""
         names = [name for _, report in self.contenders for name in report.metrics]

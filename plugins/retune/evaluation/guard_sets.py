@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from retune.artifacts import Artifacts
-from retune.errors import DataError, Problem
+from retune.errors import DataError
 from retune.records import Outcome, SetName, Split
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.text.conversations import Conversation, conversation, write_conversations
+from retune.text.lines import read_lines
 
 _FORGETTING = "a line is an object with `prompt` and `completion`, both texts"
 _SAFETY = (
@@ -99,23 +100,24 @@ def _judged(outcome: Outcome) -> Outcome:
 
 
 def _read(path: Path, make: Callable[[dict[str, Any]], Conversation], form: str) -> list[Conversation]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}", "put the file there, or take the rule out"
-        ) from None
-    rows, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    known: set[str] = set()
+
+    def made(line: bytes) -> Conversation:
         try:
-            rows.append(make(json.loads(line)))
+            found = json.loads(line)
+            if not isinstance(found, dict):
+                raise ValueError("no object")
+            row = make(found)
+            # The gate compares example by example: one that is asked twice could never be judged.
+            if row.id in known:
+                raise ValueError("the same stands in a line before")
+            known.add(row.id)
+            return row
         except (ValueError, TypeError, KeyError, re.error) as error:
-            what = f"{type(error).__name__}: {error}; seen: {line[:80].decode(errors='replace')}"
-            problems.append(Problem(what, form, str(path), number))
-    if problems:
-        raise DataError(problems)
+            seen = line[:80].decode(errors="replace")
+            raise ValueError(f"{type(error).__name__}: {error}; seen: {seen}") from None
+
+    rows = read_lines(path, made, form=form, instead="take the rule out")
     if not rows:
         raise DataError(f"{path} is empty", form)
     return rows
@@ -144,5 +146,7 @@ def _patterns(value: Any) -> list[str]:
     if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
         raise ValueError(f"{value!r} is no list of regular expressions")
     for pattern in patterns:
+        if not pattern:
+            raise ValueError("a regular expression is empty: it is found in every answer")
         re.compile(pattern)
     return patterns

@@ -14,7 +14,7 @@ from retune.spec.evaluation import LatencyProbe
 from retune.text.conversations import Message
 
 _MOST_FAILED = 0.1
-"""Share of calls that may fail: an answer that never comes is no quick one."""
+"""Share of calls that may fail."""
 
 
 async def probe_latency(
@@ -27,6 +27,7 @@ async def probe_latency(
 ) -> Latency:
     """Ask at a stated concurrency, keep nothing, and close the respondent.
 
+    A call that fails counts as one that takes the longest: an answer that never comes is no quick one.
     As many questions as are under way at once come first and do not count: they open the connections.
     Where there are fewer questions than the probe asks, they are asked again, and a server that keeps
     prompts answers those quicker than new ones.
@@ -53,6 +54,7 @@ async def probe_latency(
                 answer = await respondent.answer(messages)
                 if number >= 0 and answer.error:
                     failed.append(answer.error)
+                    taken.append(longest_s)
                 elif number >= 0:
                     taken.append(answer.latency_s)
 

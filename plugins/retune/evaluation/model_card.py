@@ -72,7 +72,11 @@ def _head(evidence: Evidence, model: Model, dataset: Dataset) -> dict[str, Any]:
     if "base_model" not in found:
         found.pop("base_model_relation", None)
     found["pipeline_tag"] = "text-generation"
-    metrics = {name: one for name, one in report.metrics.items() if isfinite(one.value)}
+    metrics = {
+        name: one
+        for name, one in report.metrics.items()
+        if all(isfinite(end) for end in (one.value, one.low, one.high))
+    }
     if metrics:
         found["metrics"] = [name for name in metrics if "[" not in name]
         about = {

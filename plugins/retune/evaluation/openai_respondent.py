@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from retune.errors import EndpointError
 from retune.evaluation.completions import read_completion
-from retune.evaluation.endpoint_respondent import EndpointRespondent
 from retune.evaluation.patience import Patience, Refusal, refusal_of
 from retune.evaluation.respondents import PING, Answer, chat_turns
 from retune.settings import OpenAIAccount
@@ -24,8 +23,6 @@ from retune.text.conversations import Message
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-__all__ = ["EndpointRespondent", "OpenAIRespondent"]
 
 _RETRIES = 4
 _ACTIONS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from retune.artifacts import Artifacts
 from retune.evaluation.metrics.base import Task
 from retune.evaluation.metrics.json_fields import same_json
-from retune.evaluation.respondents import Answer
+from retune.evaluation.respondents import Answer, readable
 from retune.evaluation.schemas import NotJSONError, read_json
 from retune.records import EvalReport, Outcome
 from retune.text.conversations import Conversation
@@ -20,7 +20,7 @@ def outcome_of(example: Conversation, answer: Answer, task: Task) -> Outcome:
             UTF-8 can hold, become U+FFFD.
         task: What answers are held against.
     """
-    text = _whole(answer.text)
+    text = readable(answer.text)
     return Outcome(
         id=example.id,
         prompt=example.prompt,
@@ -53,8 +53,3 @@ def _right(text: str, expected: str, task: Task) -> bool:
         except (NotJSONError, RecursionError):
             return text.strip() == expected.strip()
     return task.normalised(text) == task.normalised(expected)
-
-
-def _whole(text: str) -> str:
-    # By way of UTF-16, where two halves that belong together are one character again.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

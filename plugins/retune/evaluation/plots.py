@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -33,7 +34,7 @@ def styled(draw: Callable[_P, str]) -> Callable[_P, str]:
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> str:
         from matplotlib import rc_context
 
-        with rc_context(
+        style = rc_context(
             {
                 "svg.hashsalt": "retune",
                 "svg.fonttype": "none",
@@ -47,7 +48,10 @@ def styled(draw: Callable[_P, str]) -> Callable[_P, str]:
                 "axes.spines.top": False,
                 "axes.spines.right": False,
             }
-        ):
+        )
+        with style, warnings.catch_warnings():
+            # The browser draws the letters: what Matplotlib's own font lacks, such as Japanese, is no matter.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             return draw(*args, **kwargs)
 
     return drawn

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retune.evaluation import contender_plots, plots
-from retune.evaluation.comparison import Difference, differences, paired, slice_scores
+from retune.evaluation.comparison import Difference, against, differences, slice_scores
 from retune.evaluation.differences import confusions, cut, label_pairs, lost, won, word_diff
-from retune.evaluation.evidence import Beside, Evidence, described, of_decision, upper_end
-from retune.records import Check, Dataset, Decision, EvalReport, Model, Outcome, Verdict
+from retune.evaluation.evidence import Evidence, described, upper_end
+from retune.records import Check, Decision, EvalReport, Model, Verdict
 from retune.spec import LocalRecipe, OpenAIRecipe, PipelineSpec, VertexRecipe
 from retune.stats.training_curves import ALARMS, diagnose, turning_point
 
@@ -28,19 +28,6 @@ _KINDS = {
     "guard": "What vetoes once harm is shown",
     "precondition": "What must hold at all",
 }
-
-
-def page(
-    spec: PipelineSpec,
-    dataset: Dataset,
-    decision: Decision,
-    reports: Mapping[str, EvalReport],
-    outcomes: Mapping[str, Sequence[Outcome]],
-    model: Model,
-    beside: Beside | None = None,
-) -> str:
-    """Return the page that shows a decision with its evidence; takes what `of_decision` takes."""
-    return render(of_decision(spec, dataset, decision, reports, outcomes, model, beside))
 
 
 def render(evidence: Evidence) -> str:
@@ -165,7 +152,7 @@ def _plots(evidence: Evidence, gains: Sequence[Difference]) -> dict[str, Any]:
 def _examples(evidence: Evidence) -> dict[str, Any]:
     """Return the examples on which subject and rival part, and the labels they went between."""
     mine, rival = evidence.outcomes[evidence.subject], evidence.rival
-    pairs = paired(mine, evidence.outcomes[rival], evidence.metric) if rival else []
+    pairs = against(evidence, rival) if rival else []
     sides = {"won": won(pairs), "lost": lost(pairs)}
     named = bool(evidence.labels)
     return {

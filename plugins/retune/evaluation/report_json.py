@@ -6,7 +6,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from retune.evaluation.comparison import differences, paired, slice_scores
+from retune.evaluation.comparison import against, differences, slice_scores
 from retune.evaluation.differences import confusions, label_pairs, lost, won
 from retune.evaluation.evidence import Evidence
 from retune.records import EvalReport
@@ -83,8 +83,7 @@ def _confusion(evidence: Evidence) -> dict[str, Any] | None:
 def _examples(evidence: Evidence) -> dict[str, Any] | None:
     if not evidence.rival:
         return None
-    mine, theirs = evidence.outcomes[evidence.subject], evidence.outcomes[evidence.rival]
-    pairs = paired(mine, theirs, evidence.metric)
+    pairs = against(evidence, evidence.rival)
     sides = {"won": won(pairs), "lost": lost(pairs)}
     found: dict[str, Any] = {side: [pair.mine.id for pair in some] for side, some in sides.items()}
     if evidence.labels:

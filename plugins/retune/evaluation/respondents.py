@@ -79,4 +79,5 @@ def chat_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 def readable(text: str) -> str:
     """Return a text that can be stored: half of a surrogate pair, which JSON admits, becomes U+FFFD."""
+    # By way of UTF-16, where two halves that belong together are one character again.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

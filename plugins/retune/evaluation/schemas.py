@@ -43,10 +43,10 @@ class AnswerSchema:
     """A validator of jsonschema, of the schema's own draft."""
 
     def fits(self, value: Any) -> bool:
-        """Say whether a JSON value fits; one that is nested too deep to be looked through does not."""
+        """Say whether a JSON value fits; nested too deep, or with a number too long, it does not."""
         try:
             return bool(self.validator.is_valid(value))
-        except RecursionError:
+        except (RecursionError, OverflowError):  # the latter: `multipleOf` a fraction, of 310 digits
             return False
 
 

@@ -24,7 +24,7 @@ class Retrieval(Part):
     """Passages of documents that a prompt shows before it asks."""
 
     documents: str = "include/knowledge"
-    """A folder or file of text (.md, .txt), or any URL of one; a path is against the project's root."""
+    """A folder or file of text (.md, .txt), or a store's URL of one; a path is against the project's root."""
     passages: int = Field(default=3, ge=1, le=50)
     passage_words: int = Field(default=200, ge=20, le=2000)
     embeddings: str = ""

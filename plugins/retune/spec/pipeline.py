@@ -141,6 +141,9 @@ class PipelineSpec(Part):
                     )
         if self.gate.slices and "label" in self.gate.slices.by and self.task.kind != "classification":
             raise ValueError(f"gate.slices.by: a {self.task.kind} has no labels; name columns of the rows")
+        formless = self.task.kind == "generation" and not self.evaluation.rules.given
+        if formless and self.gate.valid_format is not None:
+            raise ValueError("gate.valid_format: a free text keeps evaluation.rules; give some there")
         return self
 
     @property

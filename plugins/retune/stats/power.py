@@ -106,6 +106,9 @@ def detectable(
 
 def _least(at: Callable[[float], tuple[Units, float]], most: float, n: int, confidence: float) -> float:
     """Bisect for the least gap that n examples like those of `at`, against its threshold, likely show."""
+    if not most:
+        # All is lost already: no threshold lies below.
+        return 1.0
     low, high = 0.0, most
     for _ in range(_BISECTIONS):
         gap = (low + high) / 2

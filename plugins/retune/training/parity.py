@@ -147,9 +147,10 @@ def questions(rows: Sequence[Row]) -> list[Turns]:
         for shape, _ in shapes.most_common()
         if 0 < len(shape) <= _MOST_TURNS and set(shape) <= {"system", "user", "assistant"}
     ][:_SHAPES]
-    firsts = {turns[0]["content"] for turns in asked if turns and turns[0]["role"] == "system"}
-    # One that all rows share is the pipeline's; of others a row's owner may have said something in it.
-    system = firsts.pop() if len(firsts) == 1 and len(asked) > 1 else _SYSTEM
+    firsts = [turns[0]["content"] for turns in asked if turns and turns[0]["role"] == "system"]
+    # One that rows share is the pipeline's; of others a row's owner may have said something in it.
+    is_shared = len(set(firsts)) == 1 and len(firsts) > max(1, len(asked) // 2)
+    system = firsts[0] if is_shared else _SYSTEM
     return [_filled(fit[number % len(fit)], number, system) for number in range(len(_SENTENCES)) if fit]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from retune.artifacts import GRACE
 from retune.records import JobStatus
@@ -13,8 +13,6 @@ from retune.stored import Blob, Scratch
 from retune.upkeep.listing import Folder, Listing
 from retune.upkeep.reach import Reach, reach
 from retune.upkeep.view import JobEnd, View, digests_in
-
-_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Plan:
     pages: tuple[tuple[str, str], ...] = ()
     """(pipeline, digest) of pages that are no longer served."""
     datasets: tuple[tuple[str, str], ...] = ()
-    """(pipeline, digest) of datasets of which nothing is left: whom their rows were about goes too."""
+    """(pipeline, digest) of datasets, and parts of some, of which nothing is left: whom their rows were
+    about goes too."""
 
     @property
     def size(self) -> int:
@@ -90,16 +89,21 @@ def _traffic(view: View, listing: Listing, now: datetime) -> Iterable[tuple[Fold
         if folder.name not in view.retention or folder.day is None:
             continue  # not a pipeline of this installation: not ours to remove
         age = view.retention[folder.name].captured
-        end = datetime(folder.day.year, folder.day.month, folder.day.day, tzinfo=UTC) + timedelta(days=1)
-        if now - end > max(timedelta(seconds=seconds(age)), GRACE):
+        if _is_over(folder.day, age, now):
             yield folder, f"captured traffic older than {age}"
 
 
 def _answers(view: View, listing: Listing, now: datetime) -> Iterable[tuple[Folder, str]]:
     for file in listing.answers:
         age = view.retention_of(file.name).reports
-        if file.day is not None and (now.date() - file.day).days > seconds(age) / _DAY_S:
+        if file.day is not None and _is_over(file.day, age, now):
             yield file, f"answers older than {age}"
+
+
+def _is_over(day: date, age: str, now: datetime) -> bool:
+    """Say whether the end of a day is longer ago than an age, and than an evaluation may take."""
+    end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    return now - end > max(timedelta(seconds=seconds(age)), GRACE)
 
 
 def _jobs(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterable[tuple[Folder, str]]:
@@ -128,6 +132,7 @@ def _emptied(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterab
     there = {blob.digest for blob in listing.blobs}
     folders = {folder.name for folder in listing.jobs}
     copied = {job.row.intent.get("dataset") for job in view.jobs if job.row.key in folders}
+    yield from _emptied_parts(view, kept.digests | there, copied)
     for row in view.datasets:
         # Answers to its rows stay as long as reports, and `retune forget` finds them by the rows' ids.
         age = 2 * timedelta(seconds=seconds(view.retention_of(row.pipeline).reports))
@@ -136,3 +141,20 @@ def _emptied(view: View, listing: Listing, kept: Reach, now: datetime) -> Iterab
         its_own = view.today(digests_in(row.record)) - kept.digests
         if not needed and row.digest not in copied and there.isdisjoint(its_own):
             yield row.pipeline, row.digest
+
+
+def _emptied_parts(view: View, left: Set[str], copied: Set[str | None]) -> Iterable[tuple[str, str]]:
+    """Yield parts of datasets, cut for learning curves: the state knows them by whom their rows are about.
+
+    Args:
+        view: The state.
+        left: Digests that must stay, or are stored; a part stays as long as its manifest does.
+        copied: Datasets of which a job's folder holds a copy.
+    """
+    whole = {(row.pipeline, row.digest) for row in view.datasets}
+    trained = {
+        job.row.intent.get("dataset") for job in view.jobs if job.row.model and job.row.model.digest in left
+    }
+    for pipeline, digest in sorted(set(view.reached) - whole):
+        if digest not in left and digest not in copied and digest not in trained:
+            yield pipeline, digest

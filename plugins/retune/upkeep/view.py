@@ -63,6 +63,8 @@ class View:
     """Digests of the models that endpoints should hold."""
     jobs: list[JobEnd] = field(default_factory=list)
     datasets: list[DatasetRow] = field(default_factory=list)
+    reached: list[tuple[str, str]] = field(default_factory=list)
+    """(pipeline, digest) of the datasets, and parts of some, of which it is noted whom rows are about."""
     index: list[IndexRow] = field(default_factory=list)
     successors: dict[str, str | None] = field(default_factory=dict)
     """What was replaced -> by what."""
@@ -112,6 +114,8 @@ def read(tx: Connection, now: datetime) -> View:
         DatasetRow(row.pipeline, row.digest, row.record, when(row.at))
         for row in tx.execute(select(tables.datasets).order_by(tables.datasets.c.at))
     ]
+    about = select(tables.subjects.c.pipeline, tables.subjects.c.dataset_digest).distinct()
+    view.reached = [(pipeline, digest) for pipeline, digest in tx.execute(about)]
     view.index = [
         IndexRow(row.pipeline, row.digest, row.kind, when(row.at), row.record.get("media_type") == TREE)
         for row in tx.execute(select(tables.artifacts).order_by(tables.artifacts.c.at))

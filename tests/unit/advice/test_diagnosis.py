@@ -50,6 +50,14 @@ def test_a_sound_training_is_left_in_peace() -> None:
     assert diagnosed(0.97, 0.92) == ()
 
 
+def test_nothing_is_said_by_a_metric_of_which_less_is_better() -> None:
+    train, validation = (
+        one.model_copy(update={"higher_is_better": False}) for one in (score(0.95), score(0.5))
+    )
+    smaller = peer("#2", "Qwen/Qwen3-0.6B", right(1.0, 300))
+    assert diagnose_model(spec(), train, validation, AT_REST, CANDIDATE, [smaller]) == ()
+
+
 def test_a_model_that_only_knows_its_rows_has_memorised_them() -> None:
     (found,) = diagnosed(1.0, 0.4)
     assert (found.what, found.threshold) == ("memorised", 0.1)

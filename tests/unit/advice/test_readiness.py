@@ -146,6 +146,16 @@ def test_a_prompt_whose_calls_failed_or_that_has_no_score_does_not_count() -> No
     assert finding(advice, "rag").sentence.endswith("1 of 100 answers have no score by accuracy.")
 
 
+def test_a_prompt_with_many_errors_is_not_enough_by_a_metric_of_which_less_is_better() -> None:
+    found = outcomes([1.0] * 100)
+    measured = report("base", found)
+    errors = measured.metrics["accuracy"].model_copy(update={"higher_is_better": False})
+    measured = measured.model_copy(update={"metrics": {"accuracy": errors}})
+    advice = advise(spec(), dataset(), {}, {"base": measured}, {"base": found})
+    assert advice.verdict == "fine_tune"
+    assert "does not count: less accuracy is better" in finding(advice, "base").sentence
+
+
 def test_a_failed_call_within_the_limit_helped_nobody() -> None:
     found = outcomes(right(1.0))
     for scores in ({}, {"accuracy": 1.0}):

@@ -32,6 +32,8 @@ class Scripted:
     url: str
     asked: list[str] = field(default_factory=list)
     """The last user message of every call, in order."""
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    """Of every call, by names in lower case."""
 
 
 @contextmanager
@@ -52,6 +54,7 @@ def scripted(script: Callable[[str], Reply | None]) -> Iterator[Scripted]:
         def do_POST(self) -> None:
             body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
             question = body["messages"][-1]["content"]
+            running.headers.append({name.lower(): value for name, value in self.headers.items()})
             running.asked.append(question)
             reply = script(question)
             if reply is None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,42 @@ def test_a_limit_that_never_lifts_ends_the_evaluation() -> None:
     assert len(it.asked) < 40
 
 
+class MostlyDown:
+    """Answers the first question, late; of the others the first eight fail at once."""
+
+    address, identity, priced_as = "nowhere", {}, ""  # type: ignore[var-annotated]
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def check(self) -> None:
+        """Always served."""
+
+    async def answer(self, messages: Sequence[Message]) -> Answer:
+        self.asked += 1
+        if messages[0].content == "question 0":
+            await asyncio.sleep(0.05)
+        elif self.asked <= 9:
+            return Answer("", "Down.", 0.1)
+        return Answer("yes", "", 0.1)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_after_a_late_answer_nobody_asks_all_the_rest_alone() -> None:
+    respondent = MostlyDown()
+    with pytest.raises(EndpointError, match=r"nowhere stopped answering with 91 of 100 to go: Down\."):
+        ask(respondent, numbered(100), max_in_flight=4)
+    assert respondent.asked == 9
+
+
+def test_what_is_asked_says_that_it_is_no_traffic() -> None:
+    with scripted(completion) as it:
+        ask(endpoint(it.url), ["?"])
+    assert it.headers and all(headers["x-retune-probe"] == "1" for headers in it.headers)
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -267,6 +303,7 @@ def test_a_server_that_never_recovers_is_not_asked_for_ever() -> None:
         (b'{"choices": [{"message": {"content": 7}}]}', "no completion"),
         (b'{"choices": [{"message": {"content": null}}]}', "no content"),
         (b'["choices"]', "no completion"),
+        (b'{"choices": [{"message": {"content": "ship"}, "finish_reason": "abort"}]}', "broke the answer"),
         (b"[" * 100_000, "no completion"),
         (b"\xff\xfe\x00", "no completion"),
     ],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from retune.evaluation.comparison import differences, paired, score_of, slice_scores
 from retune.evaluation.evidence import Evidence
-from retune.records import Outcome
+from retune.evaluation.gate import decide
+from retune.records import MetricValue, Outcome
+from tests.unit.evaluation.builders import SPEC, dataset, outcomes, report
 from tests.unit.evaluation.page_builders import answered, labels_of, measured, rich, with_spec
 
 LABELS = labels_of(4)
@@ -41,6 +45,53 @@ def test_a_score_that_is_no_number_is_none() -> None:
 def test_outcomes_of_old_records_are_right_or_wrong() -> None:
     old = outcome("1", 1, scores={})
     assert score_of(old, "accuracy") == 1.0 and score_of(old, "chrf") is None
+
+
+def test_a_failed_call_never_speaks_for_the_subject() -> None:
+    def failed(name: str) -> Outcome:
+        return outcome(name, 0, scores={}, error="timeout")
+
+    mine = [outcome("1", 1), failed("2"), failed("3"), outcome("4", 0)]
+    theirs = [failed("1"), outcome("2", 1), failed("3"), failed("4")]
+    assert [pair.gain for pair in paired(mine, theirs, "accuracy")] == [0, -1, 0, 0]
+    assert [pair.gain for pair in paired(mine, theirs, "accuracy", proof=True)] == [0, -1, -1, -1]
+    # Where it is open which is the better one, neither wins by the other's server.
+    assert [pair.gain for pair in paired(mine, theirs, "accuracy", proof=True, two_sided=True)] == [0] * 4
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(0, 40), (40, 0), (20, 40)])
+def test_failed_calls_count_as_in_the_gate(mine: int, theirs: int, tmp_path: Path) -> None:
+    found = {
+        "candidate": outcomes([True] * 150 + [False] * 50, failed=mine),
+        "base": outcomes([True] * 60 + [False] * 140, failed=theirs),
+    }
+    reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
+    spec = with_spec({"gate": SPEC.gate.model_dump() | {"max_failed": 0.5}})
+    decision = decide(spec, dataset(200), reports, found, None, held_out_uses=1, leaked=0)
+    (check,) = [check for check in decision.checks if check.name == "beats base"]
+    (gain,) = differences(Evidence(spec, reports, found))
+    assert (gain.value, gain.low, gain.high, gain.n) == (check.value, check.low, check.high, check.n)
+
+
+def test_lower_is_better_where_the_metric_says_so() -> None:
+    spec = with_spec({"gate": {"metric": "errors", "slices": {"by": ["label"], "min_examples": 10}}})
+    found = {
+        name: [
+            outcome(f"{number}", 0, scores={"errors": score}, expected=LABELS[number % 2])
+            for number in range(60)
+        ]
+        for name, score in (("candidate", 0.1), ("base", 0.8))
+    }
+    found["candidate"][1] = outcome("1", 0, scores={"errors": 0.0}, expected=LABELS[1], error="timeout")
+    figure = {"errors": MetricValue(value=0.1, low=0.0, high=0.2, n=60, higher_is_better=False)}
+    evidence = Evidence(
+        spec, {name: measured(name, rows, metrics=figure) for name, rows in found.items()}, found
+    )
+    (gain,) = differences(evidence)
+    assert gain.low > 0 and (gain.won, gain.lost) == (59, 1), "an empty answer has no errors, and is none"
+    first, second = slice_scores(evidence)
+    assert (first.value, second.value) == (LABELS[1], LABELS[0])
+    assert second.gain == pytest.approx(0.7) and first.gain == pytest.approx((29 * 0.7 - 0.2) / 30)
 
 
 def test_the_gain_over_every_other_contender_is_told_with_its_bounds() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from retune.errors import EndpointError, SetupError
 from retune.evaluation.contenders import able, base_of, contender_of, finalists, respondent_for
+from retune.evaluation.evidence import of_decision
 from retune.evaluation.gate import decide
-from retune.evaluation.report import page
+from retune.evaluation.report import render
 from retune.records import Contender, Model
 from retune.settings import EndpointAddress, EnvironmentConnections, GoogleAccount, OpenAIAccount
 from retune.spec import PipelineSpec
@@ -207,6 +208,6 @@ def test_the_page_says_who_hosts_a_contender(tmp_path: Path) -> None:
     hosts = contender_of("candidate", MODELS["vertex"], SPEC)
     reports["candidate"] = reports["candidate"].model_copy(update={"contender": hosts})
     decision = decide(SPEC, dataset(90), reports, found, None, held_out_uses=1, leaked=0)
-    html = page(SPEC, dataset(90), decision, reports, found, MODELS["vertex"])
+    html = render(of_decision(SPEC, dataset(90), decision, reports, found, MODELS["vertex"]))
     assert f"<code>{TUNED_VERTEX}</code>" in html
     assert html.count("at vertex") == 1

@@ -59,6 +59,26 @@ def test_all_bad_lines_are_named_together(tmp_path: Path) -> None:
     assert all(problem.file == str(path) for problem in error.value.problems)
 
 
+@pytest.mark.parametrize("line", ["[1]", '"text"', "5", "null"])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
+    for read in (read_forgetting, read_safety):
+        with pytest.raises(DataError, match="no object"):
+            read(written(tmp_path, line))
+
+
+@pytest.mark.parametrize("rule", ['"matches": ""', '"matches": ["a", ""]', '"lacks": ""'])
+def test_a_rule_that_every_answer_keeps_or_breaks_is_named(tmp_path: Path, rule: str) -> None:
+    with pytest.raises(DataError, match="a regular expression is empty"):
+        read_safety(written(tmp_path, f'{{"prompt": "a", {rule}}}'))
+
+
+def test_a_line_that_stands_twice_is_named_as_the_gate_could_never_judge_it(tmp_path: Path) -> None:
+    asked = '{"prompt": "2 + 2?", "completion": "4"}'
+    with pytest.raises(DataError, match="the same stands in a line before") as error:
+        read_forgetting(written(tmp_path, asked, '{"prompt": "3?", "completion": "3"}', asked))
+    assert [problem.line for problem in error.value.problems] == [3]
+
+
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.jsonl").write_text(text)

@@ -59,7 +59,9 @@ def test_a_small_probe_has_no_high_end_but_the_time_out() -> None:
 
 def test_calls_that_fail_are_no_quick_answers() -> None:
     with scripted(lambda question: refusal(400) if question.endswith("7") else completion("yes")) as it:
-        assert probe(it.url, concurrency=1, requests=100).n == 90
+        found = probe(it.url, concurrency=1, requests=100)
+    # One in ten has no answer within any time, so neither has the slowest twentieth.
+    assert (found.n, found.p95_s, found.p95_high_s) == (100, 30.0, 30.0) and found.p50_s < 30.0
     with (
         scripted(lambda question: refusal(400) if question[-1] in "57" else completion("yes")) as it,
         pytest.raises(EndpointError, match="20 of 100 calls failed while latency was measured: HTTP 400"),

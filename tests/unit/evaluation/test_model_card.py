@@ -106,9 +106,11 @@ def test_what_users_wrote_changes_neither_head_nor_tables() -> None:
         assert line.endswith("|")
 
 
-def test_a_metric_that_is_no_number_is_left_out_of_the_head() -> None:
+@pytest.mark.parametrize("broken", ["value", "low", "high"])
+def test_a_metric_that_is_no_number_is_left_out_of_the_head(broken: str) -> None:
     evidence = small()
-    bad = {"accuracy": MetricValue(value=float("nan"), low=0.0, high=1.0, n=60)}
+    figures = {"value": 0.5, "low": 0.0, "high": 1.0, broken: float("nan")}
+    bad = {"accuracy": MetricValue.model_validate(figures | {"n": 60})}
     report = evidence.report.model_copy(update={"metrics": bad})
     head = head_of(model_card(replace(evidence, reports={**evidence.reports, "candidate": report})))
     assert "model-index" not in head and json.dumps(head, allow_nan=False)

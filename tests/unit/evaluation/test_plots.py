@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
+from dataclasses import replace
 
 from retune.evaluation.comparison import SliceScore, differences, slice_scores
 from retune.evaluation.contender_plots import MOST_SLICES, confusion, forest, slices
 from retune.evaluation.evidence import LearningCurve
-from retune.evaluation.plots import latency, learning_curve, short
+from retune.evaluation.plots import ORANGE, latency, learning_curve, short
 from retune.records import Latency, MetricValue
 from tests.unit.evaluation.page_builders import HOSTILE, answered, labels_of, rich
 
@@ -33,11 +35,18 @@ def test_the_forest_leaves_out_what_is_no_number() -> None:
 
 
 def test_the_parts_with_the_largest_losses_are_drawn() -> None:
-    parts = [SliceScore("label", f"part {n:03d}", 12, n / 100, 1.0, True) for n in range(90)]
+    parts = [SliceScore("label", f"part {n:03d}", 12, n / 100, 1.0, True, n / 100 - 1) for n in range(90)]
     drawn = words(slices(parts, "candidate", "champion"))
     assert f"part {MOST_SLICES - 1:03d}  n=12" in drawn or f"part {MOST_SLICES - 1:03d} n=12" in drawn
     assert not any("part 040" in text for text in drawn)
     assert slices(parts[:1], "candidate", "champion") == ""
+
+
+def test_a_part_is_orange_where_it_is_worse_whichever_the_direction() -> None:
+    parts = [SliceScore("label", name, 12, 0.2, 0.4, True, 0.2) for name in ("a", "b")]
+    assert ORANGE not in slices(parts, "candidate", "base")
+    worse = [replace(part, gain=-0.2) for part in parts]
+    assert ORANGE in slices(worse, "candidate", "base")
 
 
 def test_the_parts_of_a_page_are_drawn_without_a_rival_too() -> None:
@@ -80,6 +89,14 @@ def test_confusion_counts_wrong_answers_and_those_that_are_no_label() -> None:
 def test_text_of_users_stays_text_in_a_plot() -> None:
     drawn = confusion(answered("base", (HOSTILE, "$x$"), 4, 1.0), (HOSTILE, "$x$"))
     assert "<script" not in drawn and "$x$" in words(drawn)
+
+
+def test_letters_that_matplotlib_has_no_font_for_are_drawn_without_a_word() -> None:
+    labels = ("配送", "🔥")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = confusion(answered("base", labels, 4, 1.0), labels)
+    assert set(labels) <= set(words(drawn))
 
 
 def test_long_names_keep_both_ends() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from retune.evaluation.evidence import of_decision
 from retune.evaluation.gate import decide
-from retune.evaluation.report import page
+from retune.evaluation.report import render
 from retune.records import Curve, Model
 from retune.spec import PipelineSpec
 from tests.unit.evaluation.builders import SPEC, dataset, model, outcomes, report
@@ -23,12 +24,13 @@ def test_the_page_shows_the_decision_and_escapes_users_text(tmp_path: Path) -> N
     }
     reports = {name: report(name, rows, tmp_path) for name, rows in found.items()}
     decision = decide(SPEC, dataset(100), reports, found, None, held_out_uses=1, leaked=0)
-    html = page(SPEC, dataset(100), decision, reports, found, model())
+    evidence = of_decision(SPEC, dataset(100), decision, reports, found, model())
+    html = render(evidence)
     assert "PROMOTE" in html and decision.reason.split(":")[0] in html
     assert "<script" not in html and "&lt;script&gt;" in html
     assert html.count("<svg") == 3
     assert "80 won, 10 lost" in html
-    assert html == page(SPEC, dataset(100), decision, reports, found, model())
+    assert html == render(evidence)
 
 
 def shown(curves: Sequence[Curve], folder: Path, recipe: dict[str, Any] | None = None) -> str:
@@ -39,7 +41,7 @@ def shown(curves: Sequence[Curve], folder: Path, recipe: dict[str, Any] | None =
     reports = {name: report(name, rows, folder) for name, rows in found.items()}
     decision = decide(spec, dataset(90), reports, found, None, held_out_uses=1, leaked=0)
     trained: Model = model().model_copy(update={"curves": tuple(curves)})
-    html = page(spec, dataset(90), decision, reports, found, trained)
+    html = render(of_decision(spec, dataset(90), decision, reports, found, trained))
     return html.partition("training went</h2>")[2].partition("<h2>")[0]
 
 

@@ -136,6 +136,15 @@ def test_what_was_not_measured_by_all_leaves_gaps() -> None:
     assert "card_payment_01" in labels and "0.250" in labels
 
 
+def test_a_page_says_how_failed_calls_count() -> None:
+    def said(evidence: Evidence) -> str:
+        return re.sub(r"\s+", " ", render(evidence))
+
+    assert "A call that failed never speaks for candidate" in said(rich(4, 100))
+    assert "A call that failed, of either, counts as a tie." in said(rich(4, 100, two_sided=True))
+    assert "call that failed" not in said(texts("one", "other"))
+
+
 def test_a_set_of_one_class_and_failed_calls_only_are_drawn() -> None:
     labels = ("one",)
     rows = [

@@ -112,6 +112,12 @@ def test_a_value_too_deep_for_a_schema_does_not_fit(tmp_path: Path) -> None:
     assert found.fits([[]]) and not found.fits(value)
 
 
+def test_a_number_too_long_for_a_schema_does_not_fit(tmp_path: Path) -> None:
+    write(tmp_path, json.dumps({"properties": {"total": {"multipleOf": 0.01}}}))
+    found = read_schema(tmp_path / NAME, NAME)
+    assert found.fits({"total": 12.5}) and not found.fits(read_json('{"total": 1' + "0" * 400 + "}"))
+
+
 def test_json_is_read_strictly() -> None:
     assert read_json(' {"a": [1, 2.5, null, "\\u00e9"]}\n') == {"a": [1, 2.5, None, "é"]}
     for text in (

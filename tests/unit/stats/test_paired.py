@@ -97,3 +97,20 @@ def test_harm_is_found_no_oftener_than_chance_allows() -> None:
     rng = np.random.default_rng(2)
     found = [harm(rng.uniform(-1, 1, 9).tolist()) for _ in range(150)]
     assert binomtest(sum(p <= 0.05 for p in found), 150, 0.05, alternative="greater").pvalue > 0.001
+
+
+@pytest.mark.parametrize("losses", [14, 15, 20, 200])
+def test_harm_of_graded_losses_alone_is_as_small_as_it_is_though_flips_are_drawn(losses: int) -> None:
+    found = harm(np.linspace(-0.9, -0.5, losses).tolist())
+    assert found == pytest.approx(0.5**losses, rel=1e-6)
+
+
+def test_a_rare_loss_is_never_said_to_be_rarer_than_it_is() -> None:
+    rng = np.random.default_rng(3)
+    signs = 1 - 2 * ((np.arange(2**16)[:, None] >> np.arange(16)) & 1)
+    for _ in range(20):
+        differences = -rng.uniform(0.1, 1, 16)
+        differences[: rng.integers(3)] *= -0.2
+        true = ((signs * np.abs(differences)).sum(axis=1) <= differences.sum() + 1e-12).mean()
+        found = harm(differences.tolist())
+        assert true * (1 - 1e-9) <= found <= max(10 * true, 2e-3)

@@ -89,3 +89,8 @@ def test_needed_and_detectable_refuse_what_they_cannot_use() -> None:
         detectable(math.nan, 10, 0.95)
     with pytest.raises(ValueError, match="confidence"):
         needed([0, 1], 0, 1.5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_all_is_lost_nothing_more_can_be_seen() -> None:
+    assert detectable([-1.0] * 10, 10, 0.95, ["anna"] * 5 + ["ben"] * 5) == 1

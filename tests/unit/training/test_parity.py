@@ -47,6 +47,13 @@ def test_a_system_prompt_that_rows_do_not_share_is_left_out() -> None:
         assert "Ann" not in json.dumps(found)
 
 
+def test_a_system_prompt_that_one_row_alone_has_is_left_out() -> None:
+    mine = row("system", "user", "assistant", system="Ann lives at 7")
+    found = parity.questions([mine, *[row("user", "assistant")] * 3])
+    assert roles_of(found) == {("system", "user"), ("user",)}
+    assert "Ann" not in json.dumps(found)
+
+
 @given(
     st.lists(
         st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), max_size=12).map(

@@ -83,6 +83,12 @@ def test_answers_go_with_the_reports() -> None:
     assert [(file.path, why) for file, why in plan.answers] == [("a/3", "answers older than 2d")]
 
 
+def test_answers_of_yesterday_stay_however_short_reports_do() -> None:
+    days = [Folder(PIPELINE, f"a/{day}", 9, NOW.date() - timedelta(days=day)) for day in (0, 1, 2)]
+    plan = mark(view(reports="1h"), Listing(answers=tuple(days)), {}, NOW)
+    assert [file.path for file, _ in plan.answers] == ["a/2"], "an evaluation may go on past midnight"
+
+
 def test_traffic_of_a_pipeline_that_is_not_known_is_not_ours() -> None:
     day = Folder("else", "c", 9, NOW.date().replace(year=2020))
     assert mark(view(), Listing(traffic=(day,)), {}, NOW).traffic == ()
@@ -159,3 +165,31 @@ def test_whom_rows_are_about_is_known_as_long_as_a_file_of_theirs_lies_somewhere
         assert mark(here, there, {}, NOW).datasets == ()
     here.datasets = [replace(old, at=NOW - timedelta(days=3)), replace(latest, at=NOW)]
     assert mark(here, Listing(), {}, NOW).datasets == (), "answers to its rows may be younger"
+
+
+PART = digest("part")
+
+
+def test_whom_a_part_was_about_is_dropped_once_nothing_is_left_of_it() -> None:
+    here = view()
+    here.reached = [(PIPELINE, PART)]
+    assert mark(here, Listing(), {}, NOW).datasets == ((PIPELINE, PART),)
+
+
+@pytest.mark.parametrize("left", ["its page", "its bytes", "its folder", "its model", "its training"])
+def test_whom_a_part_was_about_is_known_as_long_as_there_is(left: str) -> None:
+    here, listing = view(), Listing()
+    here.reached = [(PIPELINE, PART)]
+    ended = job(JobStatus.SUCCEEDED, None if left == "its training" else 9, with_model=True)
+    on_it = replace(ended, row=replace(ended.row, intent={"dataset": PART}))
+    if left == "its page":
+        here.index = [page(1, "asked", "part"), page(0, "asked", "newest")]
+    elif left == "its bytes":
+        listing = Listing(blobs=(Blob(PART, 7, "p"),))
+    elif left == "its folder":
+        here.jobs, listing = [on_it], Listing(jobs=(FOLDER,))
+    elif left == "its model":
+        here.jobs, listing = [on_it], Listing(blobs=(MODEL,))
+    else:
+        here.jobs = [on_it]
+    assert mark(here, listing, {}, NOW).datasets == ()

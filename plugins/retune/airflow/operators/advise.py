@@ -27,7 +27,7 @@ class Advise(Asking):
     Args:
         recipes: Lists of resolved Recipes; the first one's base model is asked.
         costs: A list of Costs, one for each recipe.
-        kwargs: As Asking.
+        kwargs: As OnDataset.
     """
 
     operator_extra_links = (AdvicePage(),)

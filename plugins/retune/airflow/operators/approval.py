@@ -43,16 +43,14 @@ class ApproveRelease(RetuneOperator, ApprovalOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Pass the decision on, or ask."""
         approval = self.frozen(self.spec, context).gate.approval
-        decision = Decision.from_json(self.read(self.decision, context))
-        if decision.report:
-            self.page = self.page_of(decision.report)
+        decision = self._shown(context)
         if asks(decision, approval):
             self._ask(decision, approval, context)
         return decision.to_json()
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take the answer, and keep it in the ledger."""
-        decision = Decision.from_json(self.read(self.decision, context))
+        decision = self._shown(context)
         user = event.get("responded_by_user")
         who = str(user["name"]) if user else NOBODY
         try:
@@ -66,6 +64,12 @@ class ApproveRelease(RetuneOperator, ApprovalOperator):
             ledger.append(tx, self.pipeline, "answered", self.actor(context), detail, now())
         self.log.info("%s: %s", decided.verdict, decided.reason)
         return decided.to_json()
+
+    def _shown(self, context: Context) -> Decision:
+        decision = Decision.from_json(self.read(self.decision, context))
+        if decision.report:
+            self.page = self.page_of(decision.report)
+        return decision
 
     def _ask(self, decision: Decision, approval: Approval, context: Context) -> None:
         """Leave the question for a person; does not return."""

@@ -12,7 +12,7 @@ from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
 
 from retune.airflow import configuration
 from retune.artifacts import Artifacts
-from retune.records import Artifact
+from retune.records import Artifact, Dataset
 from retune.settings import Settings
 from retune.spec import PipelineSpec
 from retune.state import specs
@@ -76,6 +76,25 @@ class RetuneOperator(BaseOperator):
     def actor(self, context: Context) -> str:
         """Return who acts, for the ledger."""
         return f"airflow {self.dag_id} {context['run_id']}"
+
+
+class OnDataset(RetuneOperator):
+    """Base of the verbs of a run that work on its dataset, by the spec that it froze.
+
+    Args:
+        spec: Digest of the frozen spec.
+        dataset: A Dataset.
+        kwargs: As RetuneOperator.
+    """
+
+    def __init__(self, *, spec: Any, dataset: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+        self.dataset = dataset
+
+    def inputs(self, context: Context) -> tuple[PipelineSpec, Dataset]:
+        """Return the frozen spec and the dataset."""
+        return self.frozen(self.spec, context), Dataset.from_json(self.read(self.dataset, context))
 
 
 def now() -> datetime:

@@ -10,7 +10,7 @@ from airflow.sdk import Context
 
 from retune.airflow import configuration
 from retune.airflow.configuration import AirflowConnections, AirflowFileSystems
-from retune.airflow.operators.base import RetuneOperator, now
+from retune.airflow.operators.base import OnDataset, now
 from retune.records import Contender, Dataset, EvalReport, Model, SetName, Split
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, held_out, placements, releases
@@ -32,10 +32,11 @@ class Asked:
     split: Split
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
+        """Return it as plain JSON: without the curves, which make up most of a model and are not asked."""
+        model = self.model.model_copy(update={"curves": ()}) if self.model else None
         return {
             "contender": self.contender.to_json(),
-            "model": self.model.to_json() if self.model else None,
+            "model": model.to_json() if model else None,
             "set_name": self.set_name,
             "split": self.split.model_dump(mode="json"),
         }
@@ -53,23 +54,8 @@ class Asked:
         )
 
 
-class Asking(RetuneOperator):
-    """Base of the verbs that ask contenders.
-
-    Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
-        kwargs: As RetuneOperator.
-    """
-
-    def __init__(self, *, spec: Any, dataset: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
-
-    def inputs(self, context: Context) -> tuple[PipelineSpec, Dataset]:
-        """Return the frozen spec and the dataset."""
-        return self.frozen(self.spec, context), Dataset.from_json(self.read(self.dataset, context))
+class Asking(OnDataset):
+    """Base of the verbs that ask contenders."""
 
     def ask(self, asked: Asked, spec: PipelineSpec, dataset: Dataset, run_id: str) -> EvalReport:
         """Load the contender's model where it is an adapter, and let it answer a set."""
@@ -135,6 +121,14 @@ def let_go(db: Database, spec: PipelineSpec, run_id: str, *names: str) -> None:
             placements.release(tx, spec.evaluation.endpoint, lease(run_id, name))
 
 
+def by_key(reports: Any) -> dict[str, EvalReport]:
+    """Return what Evaluate returned as the gate names it: of the held-out set by the contender's name."""
+    from retune.evaluation.gate import key_of
+
+    read = [EvalReport.from_json(report) for report in reports]
+    return {key_of(report): report for report in read}
+
+
 def lease(run_id: str, name: str) -> str:
     """Return the purpose under which a contender is loaded for evaluation."""
     return f"evaluation:{run_id}:{name}"
@@ -150,7 +144,7 @@ class ChooseCandidate(Asking):
 
     Args:
         models: Lists of the trained Models; recipes that failed are not among them.
-        kwargs: As Asking.
+        kwargs: As OnDataset.
     """
 
     def __init__(self, *, models: Any, **kwargs: Any) -> None:
@@ -212,7 +206,7 @@ class Evaluate(Asking):
 
     Args:
         entry: One of ChooseCandidate's entries.
-        kwargs: As Asking.
+        kwargs: As OnDataset.
     """
 
     def __init__(self, *, entry: Any, **kwargs: Any) -> None:

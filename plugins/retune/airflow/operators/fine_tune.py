@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from retune.airflow import configuration
 from retune.airflow.links import JobPage, MLflowRun
-from retune.airflow.operators.base import RetuneOperator
+from retune.airflow.operators.base import OnDataset
 from retune.airflow.operators.learning_curve import with_curve
 from retune.airflow.triggers.job import JobTrigger
 from retune.backends.base import JobLostError, View
@@ -39,19 +39,8 @@ _ENDED_BY_HAND = frozenset({"restarting", "failed", "success", "skipped", "remov
 """States in which a task that somebody cleared (`restarting`) or marked finds itself."""
 
 
-class _Training(RetuneOperator):
-    """Base of the verbs over jobs.
-
-    Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
-        kwargs: As RetuneOperator.
-    """
-
-    def __init__(self, *, spec: Any, dataset: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
+class _Training(OnDataset):
+    """Base of the verbs over jobs."""
 
     @property
     def site(self) -> Site:
@@ -73,7 +62,7 @@ class EstimateCosts(_Training):
 
     Args:
         recipes: Lists of Recipes.
-        kwargs: As the other verbs over jobs.
+        kwargs: As OnDataset.
     """
 
     def __init__(self, *, recipes: list[Any], **kwargs: Any) -> None:
@@ -84,9 +73,8 @@ class EstimateCosts(_Training):
         """Estimate; raises BackendError where a backend cannot."""
         from retune.advice.curve_plan import curve_plan, cut
 
-        dataset = Dataset.from_json(self.read(self.dataset, context))
+        spec, dataset = self.inputs(context)
         recipes = [Recipe.from_json(one) for some in self.recipes for one in self.read(some, context) or ()]
-        spec = self.frozen(self.spec, context)
         if len(recipes) != len(spec.candidates):
             what = f"{len(recipes)} of the {len(spec.candidates)} recipes that this run froze have a task"
             raise AirflowFailException(f"{what}: the file was changed since -> start a new run")
@@ -109,7 +97,7 @@ class FineTune(_Training):
 
     Args:
         recipe: A Recipe.
-        kwargs: As the other verbs over jobs.
+        kwargs: As OnDataset.
     """
 
     operator_extra_links = (MLflowRun(), JobPage())

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from retune.advice.diagnosis import Peer
 from retune.airflow.assets import release_asset
 from retune.airflow.links import EvaluationPage, ModelCard
-from retune.airflow.operators.base import RetuneOperator, now
-from retune.airflow.operators.evaluate import let_go
-from retune.airflow.operators.learning_curve import curve_from_json
+from retune.airflow.operators.base import OnDataset, RetuneOperator, now
+from retune.airflow.operators.evaluate import by_key, let_go
+from retune.airflow.operators.learning_curve import curve_from_json, winner_of
 from retune.evaluation.evidence import Beside, Evidence, of_decision
 from retune.evaluation.judging.votes import Votes, with_votes
 from retune.records import Advice, Dataset, Decision, EvalReport, Model, Outcome, Verdict
@@ -23,18 +23,16 @@ from retune.state import artifacts_index, held_out, ledger, releases
 _WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "refused", Verdict.INCONCLUSIVE: "not settled"}
 
 
-class Decide(RetuneOperator):
+class Decide(OnDataset):
     """Asks the gate and keeps the page, the figures and the model card; returns a Decision.
 
     Args:
-        spec: Digest of the frozen spec.
-        dataset: A Dataset.
         entries: ChooseCandidate's entries.
         reports: Their EvalReports.
         advice: What Advise returned.
         votes: What a judge and people said: Votes, or None.
         learning_curve: What LearnCurve returned; None where no curve is asked for.
-        kwargs: As RetuneOperator.
+        kwargs: As OnDataset.
     """
 
     operator_extra_links = (EvaluationPage(), ModelCard())
@@ -44,8 +42,6 @@ class Decide(RetuneOperator):
     def __init__(
         self,
         *,
-        spec: Any,
-        dataset: Any,
         entries: Any,
         reports: Any,
         advice: Any,
@@ -54,8 +50,6 @@ class Decide(RetuneOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.spec = spec
-        self.dataset = dataset
         self.entries = entries
         self.reports = reports
         self.advice = advice
@@ -64,14 +58,13 @@ class Decide(RetuneOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide; a missing or damaged report never promotes."""
-        from retune.evaluation.gate import decide, key_of
+        from retune.evaluation.gate import decide
         from retune.evaluation.outcomes import read_outcomes
 
-        spec = self.frozen(self.spec, context)
-        dataset = Dataset.from_json(self.read(self.dataset, context))
+        spec, dataset = self.inputs(context)
         entries = self.read(self.entries, context)
-        found = [EvalReport.from_json(report) for report in self.read(self.reports, context)]
-        reports = {key_of(report): report for report in found}
+        winner, _ = winner_of(entries)
+        reports = by_key(self.read(self.reports, context))
         outcomes = {name: read_outcomes(report, self.artifacts) for name, report in reports.items()}
         votes = [Votes.from_json(found) for one in self.votes if (found := self.read(one, context))]
         for one in votes:
@@ -93,9 +86,9 @@ class Decide(RetuneOperator):
             leaked=self._leaked(dataset),
         )
         beside = self._beside(self._findings(spec, entries, reports, outcomes, context), votes, context)
-        evidence = of_decision(spec, dataset, decision, reports, outcomes, candidate(entries), beside)
+        evidence = of_decision(spec, dataset, decision, reports, outcomes, winner, beside)
         decision = self._publish(evidence, decision, context)
-        let_go(self.db, spec, context["run_id"], *{report.contender.name for report in found})
+        let_go(self.db, spec, context["run_id"], *{report.contender.name for report in reports.values()})
         self.log.info("%s: %s", decision.verdict, decision.reason)
         for check in decision.checks:
             self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
@@ -196,7 +189,7 @@ class ReleaseWinner(RetuneOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Release the winner; the same run makes one release, however often it is cleared."""
         decision = Decision.from_json(self.read(self.decision, context))
-        winner = candidate(self.read(self.entries, context))
+        winner, _ = winner_of(self.read(self.entries, context))
         dataset = Dataset.from_json(self.read(self.dataset, context))
         reason = f"{decision.verdict}: {decision.reason}"
         with self.db.write() as tx:
@@ -224,11 +217,6 @@ class ReleaseWinner(RetuneOperator):
             detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
             ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
         return f"release {release.number}: {decision.reason}"
-
-
-def candidate(entries: list[dict[str, Any]]) -> Model:
-    """Return the candidate's model among ChooseCandidate's entries."""
-    return next(Model.from_json(e["model"]) for e in entries if e["contender"]["name"] == "candidate")
 
 
 def peer_of(model: Model, report: EvalReport, outcomes: list[Outcome], metric: str) -> Peer:

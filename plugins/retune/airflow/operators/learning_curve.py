@@ -37,7 +37,7 @@ class CutRows(Asking):
     Args:
         entries: ChooseCandidate's entries.
         recipes: A list of Recipes.
-        kwargs: As Asking.
+        kwargs: As OnDataset.
     """
 
     def __init__(self, *, entries: Any, recipes: Any, **kwargs: Any) -> None:
@@ -55,7 +55,8 @@ class CutRows(Asking):
         recipe = next((one for one in recipes if one.index == winner.recipe_index), None)
         sizes = curve_plan(spec.advice, dataset.train.rows)[:-1]
         if recipe is None or not sizes:
-            self.log.info("nothing to cut: %s", "another kind of recipe won" if sizes else _too_few(dataset))
+            why = "another kind of recipe won" if sizes else _none(spec, dataset)
+            self.log.info("nothing to cut: %s", why)
             return []
         parts = cut(dataset, sizes, self.artifacts)
         self._register(dataset, parts)
@@ -74,7 +75,8 @@ class CutRows(Asking):
             for part in parts:
                 reached = (*part.row_ids, *beside)
                 subjects.copy_reached(tx, self.pipeline, dataset.digest, part.dataset.digest, reached)
-                artifacts_index.add(tx, self.pipeline, "asked", part.dataset.train.artifact, now())
+                for kept in (part.dataset.train.artifact, part.manifest):
+                    artifacts_index.add(tx, self.pipeline, "asked", kept, now())
 
 
 class LearnCurve(Asking):
@@ -87,7 +89,7 @@ class LearnCurve(Asking):
         entries: ChooseCandidate's entries.
         cuts: What each CutRows returned.
         models: Lists of the Models that were trained on the parts; those that failed are not among them.
-        kwargs: As Asking.
+        kwargs: As OnDataset.
     """
 
     def __init__(self, *, entries: Any, cuts: list[Any], models: list[Any], **kwargs: Any) -> None:
@@ -122,8 +124,9 @@ class LearnCurve(Asking):
         from retune.evaluation.contenders import contender_of
 
         if not curve_plan(spec.advice, dataset.train.rows):
-            raise DataError(_too_few(dataset))
-        if not parts or len(models) < len(parts):
+            raise DataError(_none(spec, dataset))
+        # More than one a part: of another winner, before somebody cleared the choice.
+        if not parts or len(models) != len(parts):
             what = (
                 f"{len(models)} of {len(parts)} trainings on parts succeeded"
                 if parts
@@ -236,5 +239,8 @@ def _sizes(points: Sequence[Point]) -> list[int]:
     return [round(least * (most / least) ** (step / _DRAWN)) for step in range(_DRAWN + 1)]
 
 
-def _too_few(dataset: Dataset) -> str:
+def _none(spec: PipelineSpec, dataset: Dataset) -> str:
+    """Say why there is no plan of a curve."""
+    if not spec.advice.learning_curve:
+        return "the spec that this run froze asks for none"
     return f"{dataset.train.rows} rows to train on are too few to be cut"

@@ -8,47 +8,35 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLEntryOperator, HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import AirflowSkipException
 
 from retune.airflow.operators.base import RetuneOperator, now
+from retune.airflow.operators.opinions import Opining
 from retune.artifacts import canonical_json
 from retune.evaluation.judging.pairs import BETTER
 from retune.evaluation.judging.people import FIELD, Answered, Key, Sheet
-from retune.records import Artifact, EvalReport, Outcome
+from retune.records import Artifact, Outcome
 from retune.spec import seconds
 from retune.state import artifacts_index
 
 _WORDS = {"first": "the first is better", "second": "the second is better", "tie": "neither is better"}
 
 
-class PrepareReview(RetuneOperator):
+class PrepareReview(Opining):
     """Chooses what people compare and makes a page for each reviewer; returns a list of Sheets.
 
     The list is empty where the spec asks nobody, or no two answers differ: nobody is asked then.
-
-    Args:
-        spec: Digest of the frozen spec.
-        reports: EvalReports of the held-out set.
-        kwargs: As RetuneOperator.
     """
-
-    def __init__(self, *, spec: Any, reports: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec = spec
-        self.reports = reports
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Choose, and keep the pages."""
-        from retune.evaluation.judging.pairs import rival_of
         from retune.evaluation.judging.people import choose
-        from retune.evaluation.outcomes import read_outcomes
 
-        spec = self.frozen(self.spec, context)
-        people, reports = spec.evaluation.people, by_key(self.read(self.reports, context))
-        rival = rival_of(reports)
-        if people is None or not rival or "candidate" not in reports:
+        spec, reports = self.inputs(context)
+        people, rival = spec.evaluation.people, self.rival(reports)
+        if people is None or not rival:
             return []
-        both = [read_outcomes(reports[name], self.artifacts) for name in ("candidate", rival)]
-        chosen = choose(both[0], both[1], people.examples, spec.seed)
+        chosen = choose(*self.both(reports, rival), people.examples, spec.seed)
         self.log.info("%d examples for each of %d reviewers", len(chosen), people.reviewers)
         if not chosen:
             return []
@@ -135,49 +123,38 @@ class Review(RetuneOperator, HITLEntryOperator):
         return sheet
 
 
-class CountReviews(RetuneOperator):
+class CountReviews(Opining):
     """Counts what reviewers said; returns Votes.
 
     Args:
-        spec: Digest of the frozen spec.
-        reports: EvalReports of the held-out set.
         sheets: PrepareReview's Sheets.
         reviews: What Review returned; some may be missing.
-        kwargs: As RetuneOperator.
+        kwargs: As Opining.
     """
 
-    def __init__(self, *, spec: Any, reports: Any, sheets: Any, reviews: Any, **kwargs: Any) -> None:
+    def __init__(self, *, sheets: Any, reviews: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.spec = spec
-        self.reports = reports
         self.sheets = sheets
         self.reviews = reviews
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Count those who answered."""
+        """Count those who answered; raises AirflowSkipException where the run evaluated nobody."""
         from retune.evaluation.judging.people import count_reviews
         from retune.evaluation.outcomes import read_outcomes
 
-        spec = self.frozen(self.spec, context)
+        spec, reports = self.inputs(context)
+        if not reports:
+            raise AirflowSkipException("the run ended before anybody was evaluated")
         sheets = [Sheet.model_validate(sheet) for sheet in self.read(self.sheets, context) or ()]
         kept = [Artifact.model_validate(one) for one in self.read(self.reviews, context) or ()]
         reviews = [Answered.model_validate_json(self.artifacts.get_bytes(one.digest)) for one in kept]
-        candidate = by_key(self.read(self.reports, context))["candidate"]
-        outcomes = read_outcomes(candidate, self.artifacts)
+        outcomes = read_outcomes(reports["candidate"], self.artifacts)
         found = count_reviews(sheets, reviews, outcomes, spec=spec, artifacts=self.artifacts)
         if found.votes is not None:
             with self.db.write() as tx:
                 artifacts_index.add(tx, self.pipeline, "votes", found.votes, now())
         self.log.info(found.sentence)
         return found.to_json()
-
-
-def by_key(reports: Any) -> dict[str, EvalReport]:
-    """Return reports as the gate names them: those of the held-out set by their contender's name."""
-    from retune.evaluation.gate import key_of
-
-    read = [EvalReport.from_json(report) for report in reports]
-    return {key_of(report): report for report in read}
 
 
 def form(examples: int) -> ParamsDict:

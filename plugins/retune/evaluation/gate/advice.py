@@ -36,7 +36,7 @@ def _prompt(evidence: Evidence, checks: Sequence[Check]) -> str:
         return ""
     least = evidence.spec.gate.beats.base or 0.0
     gains = {
-        name: evidence.pairs(name, "base").mean
+        name: evidence.pairs(name, "base", proof=True).mean
         for name in PROMPTS
         if not _unsound(evidence, name)
         and _shown(evidence, name, "base", least)
@@ -66,7 +66,7 @@ def _unsound(evidence: Evidence, name: str) -> bool:
 def _shown(evidence: Evidence, first: str, second: str, threshold: float) -> bool:
     from retune.stats.sequential import paired_sequential
 
-    pairs, confidence = evidence.pairs(first, second), evidence.spec.gate.confidence
+    pairs, confidence = evidence.pairs(first, second, proof=True), evidence.spec.gate.confidence
     found = paired_sequential(pairs.differences, threshold, confidence, pairs.groups)
     return settled(found, confidence) is Verdict.PROMOTE
 

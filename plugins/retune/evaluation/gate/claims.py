@@ -71,7 +71,7 @@ def check_claims(evidence: Evidence, claims: Sequence[Claim]) -> list[Check]:
     return [
         _unknown(claim)
         if evidence.trouble(CANDIDATE) or evidence.trouble(claim.rival)
-        else _tested(claim, evidence.pairs(CANDIDATE, claim.rival), evidence.spec)
+        else _tested(claim, evidence.pairs(CANDIDATE, claim.rival, proof=True), evidence)
         for claim in claims
     ]
 
@@ -95,10 +95,10 @@ def _unknown(claim: Claim) -> Check:
     )
 
 
-def _tested(claim: Claim, pairs: Pairs, spec: PipelineSpec) -> Check:
+def _tested(claim: Claim, pairs: Pairs, evidence: Evidence) -> Check:
     from retune.stats.sequential import paired_sequential
 
-    confidence, n = spec.gate.confidence, len(pairs.ids)
+    spec, confidence, n = evidence.spec, evidence.spec.gate.confidence, len(pairs.ids)
     found = paired_sequential(pairs.differences, claim.threshold, confidence, pairs.groups)
     verdict = settled(found, confidence)
     finding, needed = {
@@ -113,13 +113,20 @@ def _tested(claim: Claim, pairs: Pairs, spec: PipelineSpec) -> Check:
         high=found.high,
         threshold=claim.threshold,
         n=n,
-        sentence=f"Candidate against {claim.rival}: {signed(found.value)} points of {spec.gate.metric} "
+        sentence=f"Candidate against {claim.rival}: {signed(found.value)} points of {_metric(evidence)} "
         f"{span(found.low, found.high)} on {counted(n, 'example')}; {finding}",
         method=f"paired betting e-process, one-sided bounds of {confidence:.4g} each, at any stopping time"
         " (Waudby-Smith and Ramdas 2024)" + ("; by group" if pairs.groups else ""),
         beside=_classical(pairs, confidence, spec.seed),
         needed=needed,
     )
+
+
+def _metric(evidence: Evidence) -> str:
+    """Name the gate's metric, and say so where a gain is a smaller figure."""
+    name = evidence.spec.gate.metric
+    less = not evidence.reports[CANDIDATE].metrics[name].higher_is_better
+    return f"{name}, of which less is better," if less else name
 
 
 def _power(claim: Claim, pairs: Pairs, confidence: float) -> tuple[str, int | None]:

@@ -66,16 +66,21 @@ def pair(
     second: Sequence[Outcome],
     score: Callable[[Outcome], float],
     higher_is_better: bool = True,
+    *,
+    proof: bool = False,
 ) -> Pairs:
     """Pair two contenders' outcomes by example.
 
-    A failed call never speaks for the first: its own counts as the worst score, the second's as a tie.
+    A failed call never speaks for the first: its own counts as the worst score. The second's counts as the
+    best one where something is to be proven of the first: as a tie it would hide what the first lost there,
+    and a margin takes ties for gains. Elsewhere it is a tie: what nobody saw is no evidence of harm.
 
     Args:
         first: One outcome an example.
         second: Of the same examples.
         score: An outcome's score, 0 to 1.
         higher_is_better: The direction that the metric declares.
+        proof: Whether something is to be proven of the first.
     """
 
     def worth(outcome: Outcome) -> float:
@@ -83,10 +88,13 @@ def pair(
             return 0.0
         return score(outcome) if higher_is_better else 1 - score(outcome)
 
+    def difference(mine: Outcome, theirs: Outcome) -> float:
+        if theirs.error:
+            return worth(mine) - 1 if proof else 0.0
+        return worth(mine) - worth(theirs)
+
     theirs = {outcome.id: outcome for outcome in second}
-    differences = [
-        0.0 if theirs[outcome.id].error else worth(outcome) - worth(theirs[outcome.id]) for outcome in first
-    ]
+    differences = [difference(outcome, theirs[outcome.id]) for outcome in first]
     groups = tuple(outcome.group for outcome in first)
     return Pairs(tuple(outcome.id for outcome in first), tuple(differences), groups if any(groups) else None)
 
@@ -102,11 +110,12 @@ class Evidence:
     live: Mapping[str, str]
     """`champion` and `previous` -> digest of the release's model, where there is such a release."""
 
-    def pairs(self, first: str, second: str) -> Pairs:
+    def pairs(self, first: str, second: str, *, proof: bool = False) -> Pairs:
         """Pair two contenders on the held-out set by the gate's metric; both must be free of trouble."""
         name = self.spec.gate.metric
         direction = self.reports[first].metrics[name].higher_is_better
-        return pair(self.outcomes[first], self.outcomes[second], lambda row: row.scores[name], direction)
+        mine, theirs = self.outcomes[first], self.outcomes[second]
+        return pair(mine, theirs, lambda row: row.scores[name], direction, proof=proof)
 
     def failed(self, name: str) -> int:
         """Return how many calls to a contender failed: by its report or its outcomes, whichever is more."""

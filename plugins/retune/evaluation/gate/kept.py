@@ -82,7 +82,7 @@ def _trouble(evidence: Evidence, name: KeptSet) -> str:
         known = evidence.reports.get(who)
         if known and known.contender.model_digest != report.contender.model_digest:
             return f"The {who} of the {name} set is another model than that of the held-out set."
-        failed = sum(bool(row.error) for row in rows)
+        failed = evidence.failed(key)
         if failed > evidence.spec.gate.max_failed * len(rows):
             return f"{failed} of {len(rows)} calls to {who} failed on the {name} set."
     mine, base = (evidence.outcomes[key] for key in keys)

@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
-from retune.errors import DataError, Problem
+from retune.errors import DataError
 from retune.evaluation.respondents import readable
 from retune.records import Outcome
+from retune.text.lines import read_lines
 
 Better = Literal["first", "second", "tie"]
 BETTER: tuple[Better, ...] = ("first", "second", "tie")
@@ -74,30 +75,19 @@ def read_labelled(path: Path) -> list[Labelled]:
         DataError: Names every line that is none, or says that the file is missing, empty, or has no
             pair of which one answer is better: a judge could not be probed with it.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}", "put the file there, or take evaluation.judge out"
-        ) from None
-    rows, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_labelled(_decoder.decode(line)))
-        except ValueError as error:
-            problems.append(Problem(f"no judged pair: {error}", _FORM, str(path), number))
-    if problems:
-        raise DataError(problems)
+    rows = read_lines(path, _labelled, form=_FORM, instead="take evaluation.judge out")
     if all(row.better == "tie" for row in rows):
         raise DataError(f"{path} has no pair of which one answer is better", "add pairs that people judged")
     return rows
 
 
-def _labelled(row: _Row) -> Labelled:
-    if not row.prompt.strip():
-        raise ValueError("prompt is empty")
+def _labelled(line: bytes) -> Labelled:
+    try:
+        row = _decoder.decode(line)
+        if not row.prompt.strip():
+            raise ValueError("prompt is empty")
+    except ValueError as error:
+        raise ValueError(f"no judged pair: {error}") from None
     texts = (readable(text) for text in (row.prompt, row.first, row.second))
     return Labelled(Pair(*texts), row.better)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from retune.evaluation.metrics.base import Task
+from retune.evaluation.metrics.base import Task, only_labels
 from retune.evaluation.metrics.resampling import resampled_value
 from retune.records import MetricValue, Outcome
 
@@ -68,3 +69,36 @@ def f1_by_label(hits: Sums, expected: Sums, answered: Sums) -> Sums:
 
     both = expected + answered
     return np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
+
+
+class LabelF1(ABC):
+    """A metric that is the mean of the labels' F1; such metrics differ in how much each label counts."""
+
+    name: str
+    higher_is_better = True
+
+    @staticmethod
+    @abstractmethod
+    def weights(expected: Sums) -> Sums:
+        """Return what each label counts for, one row a resample.
+
+        Args:
+            expected: How often each label is expected.
+        """
+
+    def unfit(self, task: Task) -> str:
+        """Say that only a classification has labels."""
+        return only_labels(task)
+
+    def measure(
+        self, outcomes: Sequence[Outcome], task: Task, confidence: float, seed: int
+    ) -> dict[str, MetricValue]:
+        """Return the mean with its bootstrap interval."""
+
+        def mean(hits: Sums, expected: Sums, answered: Sums) -> npt.NDArray[np.float64]:
+            weights = self.weights(expected)
+            summed: npt.NDArray[np.float64] = (f1_by_label(hits, expected, answered) * weights).sum(axis=1)
+            found: npt.NDArray[np.float64] = summed / weights.sum(axis=1)
+            return found
+
+        return {self.name: label_counts(outcomes, task).value(mean, confidence, seed)}

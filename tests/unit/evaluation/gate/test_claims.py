@@ -133,6 +133,7 @@ def test_a_metric_of_which_less_is_better_is_turned() -> None:
     decision = judge(spec(), found, changed=turned)
     assert decision.verdict is Verdict.PROMOTE
     assert check(decision, "beats base").value == pytest.approx(0.8)
+    assert "+80.0 points of accuracy, of which less is better, [" in decision.reason
     half = judge(spec(), found, changed={"base": turned["base"]})
     assert half.verdict is Verdict.INCONCLUSIVE
     assert "disagree whether a higher accuracy is better" in half.reason
@@ -160,3 +161,22 @@ def test_of_two_contenders_at_most_one_beats_the_other(counts: dict[tuple[float,
     assert back.verdict is mirrored.get(there.verdict, Verdict.INCONCLUSIVE)
     if there.verdict is Verdict.PROMOTE:
         assert sum(count * (mine - theirs) for (mine, theirs), count in counts.items()) > 0
+
+
+@pytest.mark.parametrize("rule", ["beats", "not_worse_than"])
+def test_a_call_of_the_rival_that_fails_never_helps_the_candidate(rule: str) -> None:
+    rules = spec({"beats": {"base": None}, rule: {"base": 0.03}, "max_failed": 0.2})
+    mine, base = answers((20, 0), (480, 1)), answers((500, 1))
+    for count in (0, 20, 40):
+        decision = judge(rules, {"candidate": mine, "base": failing(base, count)})
+        found = check(decision, f"{rule} base")
+        # As ties they would hide that the candidate lost just these.
+        assert found.value == pytest.approx(-0.04)
+        assert found.verdict is not Verdict.PROMOTE
+
+
+def test_a_call_that_fails_on_both_sides_proves_nothing() -> None:
+    rules = spec({"max_failed": 0.2})
+    same = failing(answers((500, 1)), 50)
+    decision = judge(rules, {"candidate": same, "base": same})
+    assert check(decision, "beats base").value == pytest.approx(-0.1)

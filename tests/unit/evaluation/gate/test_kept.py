@@ -66,6 +66,7 @@ def test_what_was_not_asked_alike_is_open(name: str) -> None:
         "not asked the same": kept(name, whole, whole, other),
         "is another model than that of the held-out set": kept(name, whole, whole, model),
         "39 of 40 calls to candidate failed": kept(name, failing(whole, 39), whole),
+        "30 of 40 calls to base failed": kept(name, whole, whole, {f"{name}:base": {"failed": 30}}),
         f"outcomes for 41 examples of the {name} set": kept(name, whole, whole, {f"{name}:base": {"n": 41}}),
     }
     for said, decision in decisions.items():

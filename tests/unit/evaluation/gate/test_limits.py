@@ -85,7 +85,8 @@ def test_cost_is_held_against_its_limit(cost: float | None, verdict: Verdict) ->
 )
 def test_the_form_that_counts_is_the_tasks(metric: str, invalid: int, verdict: str) -> None:
     mine = [outcome(at, 1.0, scores={"accuracy": 1.0, metric: float(at >= invalid)}) for at in range(200)]
-    decision = judge(spec({"valid_format": 0.99}, task=TASKS[metric]), {"candidate": mine, "base": BAD})
+    parts = {"evaluation": {"endpoint": "vllm", "rules": {"lacks": ["!"]}}, "task": TASKS[metric]}
+    decision = judge(spec({"valid_format": 0.99}, **parts), {"candidate": mine, "base": BAD})
     found = check(decision, "valid format")
     assert (decision.verdict, found.verdict) == (verdict, verdict)
     assert found.value == 1 - invalid / 200 and f"({metric})" in found.sentence
@@ -105,6 +106,11 @@ def test_a_form_that_was_not_measured_is_open() -> None:
         decision = judge(spec({"valid_format": 0.5}), {"candidate": mine, "base": BAD})
         assert decision.verdict is Verdict.INCONCLUSIVE
         assert "have no score of valid_label" in check(decision, "valid format").sentence
+
+
+def test_a_form_of_free_texts_without_rules_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(ValueError, match="gate.valid_format: a free text keeps evaluation.rules"):
+        spec({"valid_format": 0.9}, task=TASKS["rules"])
 
 
 def test_no_limit_no_check() -> None:

@@ -139,6 +139,12 @@ def test_a_set_used_too_often_asks_for_a_fresh_one() -> None:
     assert (last.held_out_uses, beyond.held_out_uses) == (3, 4)
 
 
+@pytest.mark.parametrize("uses", [0, -1])
+def test_a_set_whose_use_nobody_noted_promotes_nothing(uses: int) -> None:
+    sentence = unsettled(judge(spec(), FOUND, held_out_uses=uses), "a fresh held-out set")
+    assert sentence.startswith("No use of the held-out set was noted, so that nobody can say how often")
+
+
 def test_a_gate_that_claims_nothing_promotes_nothing() -> None:
     nothing = spec({"beats": {"base": None}})
     assert "set gate.beats" in unsettled(judge(nothing, FOUND), "something to prove")

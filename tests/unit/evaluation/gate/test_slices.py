@@ -150,3 +150,20 @@ def test_groups_count_once_in_slices_too() -> None:
     assert (
         "Losing 6 groups and winning none would show it; too small for that: 2 slices." in together.sentence
     )
+
+
+@pytest.mark.parametrize(("slices", "confidence"), [(77, 0.995), (11, 0.999)])
+def test_graded_scores_hide_no_broken_slice_at_a_high_confidence(slices: int, confidence: float) -> None:
+    rules = spec({"confidence": confidence, "slices": {"by": ["label"]}})
+    fine = {f"intent {number}": [0.9] * 20 for number in range(slices)}
+    lost = {"intent 3": [number / 100 for number in range(20)]}
+    found = guard(sliced(fine | lost), sliced(fine), rules)
+    assert found.verdict is Verdict.REJECT
+    assert "label = intent 3" in found.sentence
+
+
+def test_what_the_rival_did_not_answer_is_no_evidence_of_harm() -> None:
+    rules = spec({"max_failed": 0.2, "slices": {"by": ["label"]}})
+    wrong = sliced({"billing": [0.0] * 20, "shipping": [1.0] * 180})
+    theirs = [one.model_copy(update={"error": "timeout"}) if at < 20 else one for at, one in enumerate(wrong)]
+    assert guard(wrong, theirs, rules).value == 0
