@@ -16,9 +16,12 @@ import pytest
 
 from retune.artifacts import Artifacts
 from retune.errors import EndpointError
+from retune.evaluation.likelihood import LikelihoodRespondent, with_likelihoods
 from retune.evaluation.parity import check_parity, recorded
+from retune.records import Outcome
 from retune.serving.endpoint import Replica, vllm_command, vllm_environment
 from retune.settings import EndpointAddress, Settings
+from retune.text.conversations import conversation
 from retune.training.__main__ import main
 from retune.training.job import JobFolder, TrainingJob
 from tests.tuning import HYPERPARAMETERS, TEMPLATE, make_rows, write_rows
@@ -164,6 +167,36 @@ def test_an_adapter_answers_before_vllm_as_it_did_in_training(vllm: Vllm, adapte
         "8 of 8 prompts have the trainer's token ids; 8 of 8 greedy answers are the trainer's"
     )
     assert "<|im_end|> (id 256) ends them" in said
+
+
+def test_vllm_finds_texts_as_likely_as_the_model_itself_does(vllm: Vllm, tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    folder = make_base(tmp_path / "base")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.Qwen2ForCausalLM.from_pretrained(folder)
+    # The second is a prompt that stands in the server's cache of prompts by then.
+    rows = [conversation("", "Where is my parcel?", text) for text in ("delivery desk", "billing", "a" * 40)]
+    endpoint = EndpointAddress(vllm.replica.url)
+    found = with_likelihoods(
+        [Outcome(id="", prompt="", expected="", answer="", predicted="", correct=False, latency_s=0)]
+        * len(rows),
+        [row.messages for row in rows],
+        LikelihoodRespondent(endpoint, "vllm", BASE, max_tokens=8, timeout_s=WITHIN_S),
+        max_in_flight=2,
+        report=print,
+    )
+    for row, outcome in zip(rows, found, strict=True):
+        turns = [message.to_json() for message in row.messages]
+        prompt = tokenizer.apply_chat_template(turns[:-1], add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(turns, continue_final_message=True, return_dict=False)
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(torch.tensor([ids])).logits[0].float(), dim=-1)
+        told = [float(logprobs[at - 1, ids[at]]) for at in range(len(prompt), len(ids))]
+        assert outcome.expected_tokens == len(told) == len(row.completion)
+        # The server computes in bfloat16.
+        assert outcome.expected_logprob == pytest.approx(sum(told), rel=0.03)
 
 
 def test_the_base_model_in_the_adapters_place_is_refused(vllm: Vllm, adapter: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from retune.errors import EndpointError, Problem, SetupError
 from retune.evaluation.endpoint_respondent import EndpointRespondent
+from retune.evaluation.likelihood import LikelihoodRespondent
 from retune.evaluation.openai_respondent import OpenAIRespondent
 from retune.evaluation.respondents import Respondent
 from retune.evaluation.vertex_respondent import VertexRespondent
@@ -13,6 +15,8 @@ from retune.records import Contender, Model, Strategy
 from retune.records.evaluation import ENDPOINT
 from retune.settings import Connections
 from retune.spec import PipelineSpec, seconds
+
+_OnEndpoint = TypeVar("_OnEndpoint", bound=EndpointRespondent)
 
 
 def contender_of(name: str, model: Model, spec: PipelineSpec) -> Contender:
@@ -118,9 +122,7 @@ def respondent_for(contender: Contender, spec: PipelineSpec, connections: Connec
     place, model = contender.place, contender.model_name
     max_tokens, timeout_s = spec.evaluation.max_tokens, seconds(spec.evaluation.timeout)
     if contender.backend == ENDPOINT:
-        name = place.get("connection") or spec.evaluation.endpoint
-        address = connections.endpoint(name)
-        return EndpointRespondent(address, name, model, max_tokens=max_tokens, timeout_s=timeout_s)
+        return _on_endpoint(EndpointRespondent, contender, spec, connections)
     if contender.backend == "openai":
         name = place.get("connection") or "openai_default"
         account = connections.openai(name)
@@ -135,6 +137,37 @@ def respondent_for(contender: Contender, spec: PipelineSpec, connections: Connec
     raise SetupError(
         f"{contender.name} is hosted by {contender.backend!r}, whose models cannot be asked",
         "evaluation asks models of openai, of vertex, and of endpoints with OpenAI's API",
+    )
+
+
+def likelihoods_for(
+    contender: Contender, spec: PipelineSpec, connections: Connections
+) -> LikelihoodRespondent | None:
+    """Return who says how likely a contender finds a text; None where its backend tells it of no text.
+
+    Args:
+        contender: Its record says where it answers.
+        spec: The frozen spec.
+        connections: Where addresses and credentials come from.
+
+    Raises:
+        SetupError: The connection says too little.
+    """
+    if contender.backend != ENDPOINT:
+        return None
+    return _on_endpoint(LikelihoodRespondent, contender, spec, connections)
+
+
+def _on_endpoint(
+    kind: type[_OnEndpoint], contender: Contender, spec: PipelineSpec, connections: Connections
+) -> _OnEndpoint:
+    name = contender.place.get("connection") or spec.evaluation.endpoint
+    return kind(
+        connections.endpoint(name),
+        name,
+        contender.model_name,
+        max_tokens=spec.evaluation.max_tokens,
+        timeout_s=seconds(spec.evaluation.timeout),
     )
 
 

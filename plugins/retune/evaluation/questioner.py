@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from retune.errors import EndpointError
 from retune.evaluation.answers import answers_of
 from retune.evaluation.asking_costs import answer_cost, answer_price
 from retune.evaluation.client import ask_all
-from retune.evaluation.contenders import respondent_for
+from retune.evaluation.contenders import likelihoods_for, respondent_for
 from retune.evaluation.latency import probe_latency
-from retune.evaluation.metrics import embedding_similarity, metrics_for
+from retune.evaluation.likelihood import with_likelihoods
+from retune.evaluation.metrics import embedding_similarity, metrics_for, perplexity
 from retune.evaluation.metrics.base import Task
 from retune.evaluation.outcomes import outcome_of
 from retune.evaluation.prompting.base import Plain, Prompter
@@ -104,18 +106,46 @@ class Questioner:
             cost = answer_cost(answer, price)
             more = {"group": belongs.group, "slices": belongs.slices, "cost_usd": cost}
             found.append(outcome_of(example, answer, task).model_copy(update=more))
-        return self._compared(found, task)
+        measured = {metric.name for metric in metrics_for(self._spec, task)}
+        if embedding_similarity.NAME in measured:
+            found = self._compared(found)
+        # Who is asked again is asked for scores, which likelihoods are not.
+        if perplexity.NAME in measured and keep:
+            found = self._with_likelihoods(found, examples)
+        return found
 
-    def _compared(self, outcomes: list[Outcome], task: Task) -> list[Outcome]:
-        """Put how alike answers and expected texts are into the scores, where the spec measures that."""
+    def _compared(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Put how alike answers and expected texts are into the scores."""
         rag, settings = self._spec.evaluation.rag, self._settings
-        measured = [metric.name for metric in metrics_for(self._spec, task)]
-        if settings is None or not rag.embeddings or embedding_similarity.NAME not in measured:
+        if settings is None or not rag.embeddings:
             return outcomes
         address = self._connections.endpoint(rag.embeddings)
         folder = settings.home / "embeddings"
         model = EmbeddingModel(address, rag.embeddings, rag.embedding_model, folder)
         return embedding_similarity.with_similarity(outcomes, model.questions)
+
+    def _with_likelihoods(self, outcomes: list[Outcome], examples: Sequence[Conversation]) -> list[Outcome]:
+        """Put in how likely the expected texts are; where nobody tells it, one line says so."""
+        contender, settings = self._contender, self._settings
+        respondent = likelihoods_for(contender, self._spec, self._connections)
+        if respondent is None:
+            self._report(f"{contender.backend} does not tell how likely a text is")
+            return outcomes
+        kept = None
+        if settings is not None:
+            kept = answers_of(settings, self._spec.pipeline, respondent, contender.model_digest)
+        try:
+            return with_likelihoods(
+                outcomes,
+                [(*self._prompter.messages(example), example.messages[-1]) for example in examples],
+                respondent,
+                max_in_flight=self._spec.evaluation.max_in_flight,
+                report=self._report,
+                answers=kept,
+            )
+        except EndpointError as error:  # no reason to lose the answers
+            self._report(str(error))
+            return outcomes
 
     def latency(self, examples: Sequence[Conversation]) -> Latency:
         """Measure how long answers take at `evaluation.latency.concurrency`.

@@ -69,6 +69,10 @@ class Outcome(Frozen):
     """None where the price is not known."""
     cut: bool = False
     """Whether the answer ended at `evaluation.max_tokens`."""
+    expected_logprob: float | None = None
+    """Natural logarithm of how probable the expected text was; None where the server did not tell it."""
+    expected_tokens: int = 0
+    """How many tokens that is over."""
 
 
 class Latency(Frozen):

@@ -22,6 +22,7 @@ BUILT_IN = {
     "field_f1": "retune.evaluation.metrics.field_f1:FieldF1",
     "macro_f1": "retune.evaluation.metrics.macro_f1:MacroF1",
     "per_label": "retune.evaluation.metrics.per_label:PerLabel",
+    "perplexity": "retune.evaluation.metrics.perplexity:Perplexity",
     "rouge": "retune.evaluation.metrics.rouge:Rouge",
     "rules": "retune.evaluation.metrics.style_rules:StyleRules",
     "valid_json": "retune.evaluation.metrics.valid_json:ValidJSON",

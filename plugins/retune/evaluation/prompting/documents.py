@@ -62,8 +62,8 @@ def read_documents(place: str, settings: Settings, files: FileSystems) -> list[D
     explicit word. Of a folder, `.md` and `.txt` files at any depth are documents, hidden ones are not.
 
     Args:
-        place: As in the spec: a path against the project's root, or a URL of a store that fsspec opens;
-            before its `@` the name of an Airflow connection may stand.
+        place: As in the spec: a path against the project's root, the URL of one file on a web server, or a
+            URL of a store that fsspec opens; before its `@` the name of an Airflow connection may stand.
         settings: The project.
         files: Opens the stores.
 
@@ -142,6 +142,8 @@ def _is_heading(part: str) -> bool:
 def _read(file: _File) -> Document:
     try:
         data = file.read()
+    except RetuneError:
+        raise
     except OSError as error:
         raise DataError(
             [Problem(f"cannot be read: {error.strerror or error}", "mend it", file.name)]
@@ -149,6 +151,9 @@ def _read(file: _File) -> Document:
     except Exception as error:  # a store's library may raise anything
         said = f"cannot be read: {type(error).__name__}: {error}"
         raise DataError([Problem(f"{said:.300}", "mend it, or its credentials", file.name)]) from None
+    if len(data) > MOST_BYTES:
+        what = f"holds {len(data):,} bytes, and {MOST_BYTES:,} are ranked at most"
+        raise DataError([Problem(what, "cut it, or name another", file.name)])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -197,12 +202,11 @@ def _stored(url: re.Match[str], files: FileSystems) -> list[_File]:
     if scheme == "abfs" and "." in path.partition("/")[0]:
         # Azure's own form: container@account.dfs.core.windows.net.
         connection, path = "", f"{connection}@{path}"
-    if scheme in _WEB:
-        what = f"{_WHERE}: {shown!r} is on a web server, which lists no files"
-        raise DataError(what, "copy the documents into the project or a store such as s3://")
     if ":" in connection:
         what = f"{_WHERE}: {shown!r} has credentials in it"
         raise DataError(what, "name an Airflow connection before the '@', or use the environment")
+    if scheme in _WEB:
+        return [_page(scheme, connection, path, files)]
     try:
         store, root = files.store(f"{scheme}://{path}", connection)
         store.invalidate_cache()
@@ -226,6 +230,32 @@ def _stored(url: re.Match[str], files: FileSystems) -> list[_File]:
         for path, name in below.items()
         if name.lower().endswith(SUFFIXES) and not _is_hidden(name.split("/"))
     ]
+
+
+def _page(scheme: str, connection: str, path: str, files: FileSystems) -> _File:
+    """Return a file on a web server, of which only its whole text tells how long it is."""
+    shown = _shown(f"{scheme}://{f'{connection}@' if connection else ''}{path}")
+    named, _, query = path.partition("?")
+    if connection:
+        what = f"{_WHERE}: {shown!r} names an Airflow connection, and web servers are read without one"
+        raise DataError(what, "take it out, or copy the documents into the project or a store")
+    if not named.lower().endswith(SUFFIXES):
+        what = f"{_WHERE}: {shown!r} is on a web server, which lists no files"
+        raise DataError(what, "name one .md or .txt file there, or copy the documents into the project")
+
+    def read() -> bytes:
+        try:
+            store, url = files.store(f"{scheme}://{path}", "")
+            return bytes(store.cat_file(url))
+        except FileNotFoundError:
+            raise DataError(f"{_WHERE}: nothing is at {shown!r}", _ACTION) from None
+        except Exception as error:  # aiohttp's, and it may name the whole URL
+            said = f"{type(error).__name__}: {error}"
+            said = said.replace(query, "***") if query else said
+            what = f"{_WHERE}: {shown!r} cannot be read: {said:.300}"
+            raise DataError(what, "check the URL, and that it can be reached from here") from None
+
+    return _File(named.rpartition("/")[2], 0, read)
 
 
 def _stored_file(store: Any, path: str, name: str, entry: dict[str, Any]) -> _File:

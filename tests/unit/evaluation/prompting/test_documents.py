@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -14,6 +18,13 @@ from retune.errors import DataError
 from retune.evaluation.prompting import documents
 from retune.evaluation.prompting.documents import Document, passages_of, read_documents
 from retune.settings import EnvironmentFileSystems, Settings
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
 
 
 @pytest.fixture
@@ -56,12 +67,32 @@ def test_a_store_holds_texts_too(project: Settings) -> None:
         store.rm("/knowledge-of-tests", recursive=True)
 
 
+def test_a_web_server_holds_one_text(project: Settings, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "know.md").write_text("# Know\n\nit")
+    serving = partial(Quiet, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert read(project, f"{url}/know.md?key=canary") == {"know.md": "# Know\n\nit"}
+            with pytest.raises(DataError, match=r"nothing is at .*/none\.md\?\*\*\*'"):
+                read(project, f"{url}/none.md?key=canary")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
         ("know", "no folder or file 'know'"),
         ("file://host/know", "names a host"),
-        ("https://example.com/know.md?key=canary", "web server, which lists no files"),
+        ("https://example.com/know/?key=canary", "web server, which lists no files"),
+        ("https://id:canary@example.com/know.md", "has credentials in it"),
+        ("https://conn@example.com/know.md", "web servers are read without one"),
+        ("http://127.0.0.1:1/know.md?key=canary", r"know\.md\?\*\*\*' cannot be read: Client"),
         ("s3://id:canary@bucket/know", "has credentials in it"),
         (
             "s3://conn@bucket/know",
