@@ -23,8 +23,6 @@ TITLES: dict[Prompt, str] = {
     "few_shot": "The base model with examples in the prompt",
     "rag": "The base model with passages of documents in the prompt",
 }
-FORMAT_METRICS = {"classification": "valid_label", "extraction": "valid_json", "generation": "rules"}
-"""Kind of task -> the metric that says whether an answer has the wanted form."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _unusable(spec: PipelineSpec, report: EvalReport, outcomes: Sequence[Outcome
 
 
 def _scored(spec: PipelineSpec, name: Prompt, report: EvalReport, outcomes: Sequence[Outcome]) -> Scored:
-    form = FORMAT_METRICS[spec.task.kind]
+    form = spec.task.form_metric
     valid = [one.scores[form] for one in outcomes if form in one.scores and isfinite(one.scores[form])]
     return Scored(
         name=name,

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from retune.records import MetricValue, Outcome
-from retune.stats.noise import compare_runs
+from retune.stats.intervals import proportion
 from retune.text.conversations import Conversation
 
 
@@ -44,8 +44,9 @@ def noise_of(
     ]
     if not pairs:
         return None
-    found = compare_runs([one for one, _ in pairs], [other for _, other in pairs], confidence)
-    return MetricValue(value=found.share, low=found.low, high=found.high, n=found.n, higher_is_better=False)
+    changed, n = sum(one != other for one, other in pairs), len(pairs)
+    low, high = proportion(changed, n, confidence)
+    return MetricValue(value=changed / n, low=low, high=high, n=n, higher_is_better=False)
 
 
 def _counts(outcome: Outcome, metric: str) -> bool:

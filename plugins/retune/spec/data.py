@@ -12,6 +12,9 @@ Privacy = Literal["redact", "reject", "allow"]
 Shape = Literal["columns", "chat", "prompt_completion", "preference", "gemini"]
 
 
+_FORM_METRICS = {"classification": "valid_label", "extraction": "valid_json", "generation": "rules"}
+
+
 class Columns(Part):
     """Which columns hold the conversation, and which say more about a row."""
 
@@ -154,3 +157,8 @@ class Task(Part):
         if self.answer_schema and self.kind != "extraction":
             raise ValueError(f"kind: {self.kind} has no answer_schema; take it out")
         return self
+
+    @property
+    def form_metric(self) -> str:
+        """The metric whose score of 1 says that an answer has the form that the task wants."""
+        return _FORM_METRICS[self.kind]

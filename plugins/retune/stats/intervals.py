@@ -1,14 +1,8 @@
-"""Confidence intervals for proportions, their paired differences and resampled figures."""
+"""Confidence intervals for proportions and their paired differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
@@ -92,29 +86,3 @@ def paired_difference(
     low = difference - reach(wins - low_wins, high_losses - losses)
     high = difference + reach(high_wins - wins, losses - low_losses)
     return difference, max(low, -1.0), min(high, 1.0)
-
-
-def bootstrap(
-    figure: Callable[[npt.NDArray[np.int64]], float],
-    n: int,
-    confidence: float,
-    seed: int,
-    resamples: int = 1000,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a figure over examples.
-
-    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
-
-    Args:
-        figure: Takes the indices of a resample and returns the figure.
-        n: Examples to draw from.
-        confidence: Two-sided coverage.
-        seed: Makes the interval repeatable.
-        resamples: How often to draw.
-    """
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    figures = [figure(generator.integers(0, n, n)) for _ in range(resamples)]
-    low, high = np.quantile(figures, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

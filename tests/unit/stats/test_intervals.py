@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from retune.stats.intervals import bootstrap, paired_difference, proportion, wilson
+from retune.stats.intervals import paired_difference, proportion, wilson
 
 counts = st.integers(min_value=0, max_value=400)
 
@@ -91,12 +91,3 @@ def test_wilson_stays_within_zero_and_one_at_the_ends() -> None:
     assert wilson(0, 20, 0.95)[0] == pytest.approx(0, abs=1e-9)
     assert wilson(20, 20, 0.95)[1] == pytest.approx(1, abs=1e-9)
     assert wilson(8, 10, 0.95) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-
-
-def test_bootstrap_is_repeatable_and_close_to_the_normal_interval() -> None:
-    sample = np.random.default_rng(3).normal(size=400)
-    first = bootstrap(lambda rows: float(sample[rows].mean()), 400, 0.95, seed=5)
-    again = bootstrap(lambda rows: float(sample[rows].mean()), 400, 0.95, seed=5)
-    reach = 1.96 * sample.std() / 20
-    assert first == again
-    assert first == pytest.approx((sample.mean() - reach, sample.mean() + reach), abs=0.02)

@@ -12,9 +12,6 @@ from retune.evaluation.gate.evidence import CANDIDATE, Evidence
 from retune.evaluation.gate.sentences import counted, passes
 from retune.records import Check, Latency, Outcome, Verdict
 
-FORM = {"classification": "valid_label", "generation": "rules", "extraction": "valid_json"}
-"""Task kind -> the metric whose score of 1 says that an answer has the right form."""
-
 
 def check_limits(evidence: Evidence) -> list[Check]:
     """Return a check for each limit that the spec sets."""
@@ -96,7 +93,7 @@ def _cost(evidence: Evidence, limit: float) -> Check:
 def _form(evidence: Evidence, least: float) -> Check:
     from retune.stats.intervals import proportion
 
-    metric = FORM[evidence.spec.task.kind]
+    metric = evidence.spec.task.form_metric
     answers = [outcome for outcome in evidence.outcomes.get(CANDIDATE, ()) if not outcome.error]
     bad = sum(not _scored(outcome, metric) for outcome in answers)
     if bad or not answers:
