@@ -67,6 +67,18 @@ class Asking:
 
         return answer
 
+    def clear(self, run_id: str, tasks: list[str]) -> None:
+        """Clear tasks of a run, as a person does."""
+        path = f"/api/v2/dags/{self.dag_id}/clearTaskInstances"
+        asked = {"dry_run": False, "dag_run_id": run_id, "task_ids": tasks, "only_failed": False}
+        found = self.client.post(path, headers=bearer("ADMIN"), json=asked)
+        assert found.status_code == 200, found.text
+
+    def state(self, run_id: str) -> str:
+        """Return the state of the task that asks."""
+        path = f"/api/v2/dags/{self.dag_id}/dagRuns/{run_id}/taskInstances/{self.task_id}"
+        return str(self.client.get(path, headers=bearer("ADMIN")).json()["state"])
+
     def nobody(self, run_id: str) -> None:
         """Answer nothing: let Airflow's scheduler sweep over what waits until the time is up."""
         from airflow.jobs.job import Job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +15,10 @@ from retune.airflow.operators.approval import NOBODY
 from retune.records import Artifact, Check, Contender, Decision, Verdict
 from retune.state import ledger, specs
 from tests.dags.asking import Answer, Asking, asking, returned
-from tests.dags.conftest import House
+from tests.dags.conftest import House, states
 from tests.dags.test_artifact_pages import client  # noqa: F401
 from tests.dags.test_runs import shown
+from tests.unit.serving.builders import until
 
 DAG_FILE = """\
 from airflow.sdk import DAG
@@ -24,6 +26,23 @@ from retune.airflow.operators.approval import ApproveRelease
 
 with DAG("{name}.approval", default_args={{"retries": 2}}) as dag:
     ApproveRelease(task_id="approve_release", pipeline="{name}", spec="{digest}", decision={decision!r})
+"""
+
+CLEARED_FILE = """\
+import json
+from pathlib import Path
+from airflow.sdk import DAG, chain, task
+from retune.airflow.operators.approval import ApproveRelease
+
+with DAG("{name}.approval", default_args={{"retries": 0}}) as dag:
+
+    @task
+    def decide():
+        return json.loads(Path("{given}").read_text())
+
+    found = decide()
+    ask = ApproveRelease(task_id="approve_release", pipeline="{name}", spec="{digest}", decision=found)
+    chain(found, ask)
 """
 
 
@@ -114,3 +133,32 @@ def test_silence_is_an_answer_too(desk: Asking, on_timeout: str, verdict: str) -
     approval = f"{{when: inconclusive, timeout: 1s, on_timeout: {on_timeout}}}"
     found, _ = decide(desk, approval, OPEN, desk.nobody)
     assert (found.verdict.value, found.forced_by) == (verdict, NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends"),
+    [(OPEN.reason, "success"), ("Another candidate, and no proof.", "failed")],
+    ids=["the same is asked", "something else is asked"],
+)
+def test_a_cleared_question_is_asked_again_where(desk: Asking, reason: str, ends: str) -> None:
+    # Airflow goes on to show the first question, whatever is asked after a clear.
+    given = desk.house.project / "decision.json"
+    given.write_text(json.dumps(OPEN.to_json()))
+    desk.house.file.write_text(desk.house.file.read_text() + "gate: {approval: {when: inconclusive}}\n")
+    with desk.house.db.write() as tx:
+        digest = specs.freeze(tx, desk.house.spec, datetime.now(UTC))
+    shown: list[str] = []
+
+    def clear(run_id: str) -> None:
+        shown.append(desk.question(run_id)["body"])
+        given.write_text(json.dumps(OPEN.model_copy(update={"reason": reason}).to_json()))
+        desk.clear(run_id, ["decide", "approve_release"])
+        until(lambda: desk.state(run_id) in ("awaiting_input", "failed"), "asked anew", timeout_s=60)
+        shown.append(desk.question(run_id)["body"])
+        if desk.state(run_id) == "awaiting_input":
+            desk.click("Approve")(run_id)
+
+    run = desk.run(CLEARED_FILE.format(name=desk.house.pipeline, digest=digest, given=given), clear)
+    assert states(run) == {"decide": "success", "approve_release": ends}
+    assert shown[0] == shown[1]
+    assert [entry["verdict"] for entry in noted(desk.house)] == (["PROMOTE"] if ends == "success" else [])

@@ -18,7 +18,19 @@ STAGES = {"data", "advice", "backends", "evaluation", "serving", "monitoring"}
 # Each layer may import from itself and from those above it in this list.
 LAYERS = [
     {"errors", "records", "__init__"},
-    {"settings", "connections", "documents", "prices", "spec", "artifacts", "stored", "text", "stats"},
+    {
+        "addresses",
+        "artifacts",
+        "connections",
+        "documents",
+        "prices",
+        "public_web",
+        "settings",
+        "spec",
+        "stats",
+        "stored",
+        "text",
+    },  # fmt: skip
     {"state", "tracking"},
     STAGES | {"training"},
     {

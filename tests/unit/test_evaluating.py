@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from retune.artifacts import Artifacts
-from retune.evaluating.asked import asked_of, check_places
+from retune.evaluating.asked import GivenConnections, asked_of, check_places, drop_answers
 from retune.evaluating.command import sentence
 from retune.evaluating.questions import Questions
+from retune.evaluation.answers import answers_of
+from retune.evaluation.contenders import likelihoods_for
 from retune.evaluation.evidence import Evidence
-from retune.records import Attributes, MetricValue, Outcome, Split
+from retune.evaluation.prompting.base import Plain
+from retune.evaluation.respondents import Answer
+from retune.records import Attributes, Contender, MetricValue, Outcome, Split
+from retune.settings import Settings
 from retune.stats.units import units
 from retune.text.conversations import conversation, read_conversations, write_conversations
 from tests.evaluating import make_project, rows_of, run
@@ -136,3 +141,22 @@ def test_the_better_one_of_a_metric_of_which_less_is_better() -> None:
     figure = {"errors": MetricValue(value=0.5, low=0.4, high=0.6, n=60, higher_is_better=False)}
     settled, said = compared(scored(0.1), scored(0.8), metrics=figure)
     assert settled and said.startswith("A is better")
+
+
+def test_likelihoods_of_a_model_known_by_name_do_not_outlive_a_run(tmp_path: Path) -> None:
+    settings, spec = Settings.load({"project": str(tmp_path)}.get), with_spec({})
+    for digest, stays in (("", False), ("sha256:1", True)):
+        contender = Contender(
+            spec_digest="d",
+            name="m",
+            model_name="m",
+            model_digest=digest,
+            place={"connection": "http://host"},
+        )
+        respondent = likelihoods_for(contender, spec, GivenConnections())
+        assert respondent is not None
+        kept = answers_of(settings, spec.pipeline, respondent, digest)
+        kept.add("key", Answer('{"logprob":-1.0,"tokens":1}', "", 0.1))
+        kept.flush()
+        drop_answers([(contender, Plain())], spec, settings)
+        assert kept.path.exists() == stays

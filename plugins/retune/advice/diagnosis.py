@@ -79,8 +79,9 @@ def diagnose_model(
 
 def parameters_of(base_model: str) -> float | None:
     """Return a base model's parameters as its name has them by custom, such as `Qwen3-0.6B`; else None."""
-    found = _SIZE.findall(base_model.rstrip("/").rsplit("/", 1)[-1])
-    return float(found[-1][0]) * {"b": 1e9, "m": 1e6}[found[-1][1].lower()] if found else None
+    # The first: names go on with other figures, such as the room for a million tokens in `-7B-Instruct-1M`.
+    found = _SIZE.search(base_model.rstrip("/").rsplit("/", 1)[-1])
+    return float(found[1]) * {"b": 1e9, "m": 1e6}[found[2].lower()] if found else None
 
 
 def _memorised(train: MetricValue, validation: MetricValue) -> Finding | None:

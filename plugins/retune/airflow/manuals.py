@@ -11,8 +11,9 @@ recipe are the same job: a run that finds nothing new trains nothing.
 
 The run works by the spec that `freeze_spec` stored; editing the file changes the next run only. To
 train anew what was trained before, trigger it with the param `force`.
-`release_winner` is skipped, with the reason in its log, when the gate did not promote: what serves
-keeps serving. While a release waits that was never live, it wakes `{name}.deploy` each time.
+`release_winner` is skipped, with the reason in its log, when the gate did not promote, or another
+release went live since the candidate was judged: what serves keeps serving. While a release waits that
+was never live, it wakes `{name}.deploy` each time.
 
 ### When a task is red
 - `freeze_spec`: the spec is broken, a pool is missing, or Retune's database cannot be used. Mend what
@@ -43,6 +44,8 @@ keeps serving. While a release waits that was never live, it wakes `{name}.deplo
 - `prepare_review`, `review`, `count_reviews`: a review waits on the page *Required Actions* until its
   time-out; the run goes on with those who answered. `ask_judge`: see the log.
 - `approve_release`: waits for an answer on the page *Required Actions* where `gate.approval` says so.
+  It is red, as is a `review`, where it was cleared and would ask something else than before: Airflow goes
+  on to show the first question. Start a new run then.
 - `decide`, `release_winner`: Retune's database or artifacts cannot be used. See `retune doctor`, then
   clear the task.
 """

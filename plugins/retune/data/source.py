@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from retune.data.addresses import scrub
+from retune.addresses import scrub
 from retune.data.streams import BLOCK, unpack
 from retune.errors import DataError, Problem, RetuneError
 

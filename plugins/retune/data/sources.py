@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from retune.data.addresses import WEB, Address, has_query, redact, scrub
-from retune.data.public_web import open_web, size_of_web
+from retune.addresses import WEB, Address, has_query, redact, scrub
 from retune.data.source import Source, unreadable
 from retune.errors import DataError, Problem, RetuneError
+from retune.public_web import open_web, size_of_web
 from retune.settings import FileSystems, Settings
 
 __all__ = ["Source", "find_sources"]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from retune.errors import DataError, Problem, SetupError
 from retune.evaluating.questions import Questions
 from retune.evaluation.answers import answers_of
-from retune.evaluation.contenders import respondent_for
+from retune.evaluation.contenders import likelihoods_for, respondent_for
 from retune.evaluation.prompting.base import Plain, Prompter
 from retune.evaluation.prompting.prompters import prompter_for
 from retune.records import Contender, Strategy
@@ -191,7 +191,11 @@ def drop_answers(
         spec: The pipeline's.
         settings: Says where answers are kept.
     """
+    connections = GivenConnections()
     for contender, _ in contenders:
-        if not contender.model_digest:
-            respondent = respondent_for(contender, spec, GivenConnections())
-            answers_of(settings, spec.pipeline, respondent, "").path.unlink(missing_ok=True)
+        if contender.model_digest:
+            continue
+        for made_for in (respondent_for, likelihoods_for):
+            respondent = made_for(contender, spec, connections)
+            if respondent is not None:
+                answers_of(settings, spec.pipeline, respondent, "").path.unlink(missing_ok=True)

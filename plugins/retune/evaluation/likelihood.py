@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,8 @@ from retune.records import Outcome
 from retune.text.conversations import Message
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
+# transformers, of a template that drops what it should continue: the conversation follows, word for word.
+_QUOTES = "Final message to continue"
 
 
 class Likelihood(msgspec.Struct, frozen=True):
@@ -41,6 +44,7 @@ class Likelihood(msgspec.Struct, frozen=True):
 
 class _Token(msgspec.Struct, gc=False):
     logprob: float
+    decoded_token: str | None = None
 
 
 class _Scored(msgspec.Struct, gc=False):
@@ -59,7 +63,7 @@ class LikelihoodRespondent(EndpointRespondent):
     """A model on an endpoint of one's own that says, in place of an answer, how likely the last turn is.
 
     Its answers' texts are a Likelihood as JSON, so that they are asked, kept and resumed as others are.
-    The end of the turn is not counted.
+    Of the turn its text counts, neither its end nor what it calls.
     """
 
     @property
@@ -72,13 +76,15 @@ class LikelihoodRespondent(EndpointRespondent):
         return await self._patience.answer(partial(self._told, messages))
 
     async def _told(self, messages: Sequence[Message]) -> Answer | Refusal:
+        # Templates put calls before the text, after it, or in its place.
+        last = Message(role="assistant", content=messages[-1].content)
         asked = {"model": self._model, "messages": chat_turns(messages[:-1]), "add_generation_prompt": True}
         tokenized = await self._looked("/tokenize", asked)
         if isinstance(tokenized, Refusal):
             return tokenized
         whole = {
             "model": self._model,
-            "messages": chat_turns(messages),
+            "messages": chat_turns((*messages[:-1], last)),
             "add_generation_prompt": False,
             "continue_final_message": True,
             "prompt_logprobs": 0,
@@ -92,16 +98,19 @@ class LikelihoodRespondent(EndpointRespondent):
             before, told = _tokens.decode(tokenized[0]).tokens, _scored.decode(found[0]).prompt_logprobs
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._untold(f"what it says cannot be read: {error}") from None
-        return Answer(msgspec.json.encode(self._of_answer(before, told or [])).decode(), "", found[1])
+        likelihood = self._of_answer(before, told or [], last.content.strip())
+        return Answer(msgspec.json.encode(likelihood).decode(), "", found[1])
 
     async def _looked(self, path: str, body: Mapping[str, Any]) -> tuple[bytes, float] | Refusal:
         found = await self._called("POST", path, msgspec.json.encode(body))
-        if isinstance(found, Refusal) and found.status in _NO_SUCH_CALL:
+        if not isinstance(found, Refusal):
+            return found
+        if found.status in _NO_SUCH_CALL:
             raise self._untold(found.said)
-        return found
+        return replace(found, said=found.said.partition(_QUOTES)[0])
 
-    def _of_answer(self, before: list[int], told: list[dict[int, _Token] | None]) -> Likelihood:
-        """Return the likelihood of what comes after the prompt's tokens."""
+    def _of_answer(self, before: list[int], told: list[dict[int, _Token] | None], answer: str) -> Likelihood:
+        """Return the likelihood of what comes after the prompt's tokens, which must be the answer."""
         if not told:
             raise self._untold("its answers have no prompt_logprobs")
         ids = [next(iter(one)) if one else None for one in told]
@@ -111,14 +120,34 @@ class LikelihoodRespondent(EndpointRespondent):
         # The prompt's last token may grow into the answer's first one.
         if same < len(before) - 1 or same == len(ids):
             raise self._untold(f"its template does not put the answer after the prompt (token {same + 1})")
-        values = [next(iter(one.values())).logprob for one in told[same:] if one]
-        return Likelihood(sum(values), len(values))
+        tokens = [next(iter(one.values())) for one in told[same:] if one]
+        if not _begin(tokens, answer, shared=same < len(before)):
+            raise self._untold("its template puts something between the prompt and the answer")
+        return Likelihood(sum(one.logprob for one in tokens), len(tokens))
 
     def _untold(self, why: str) -> EndpointError:
         return EndpointError(
             f"{self.address} does not tell how likely a text is: {why}",
             "take perplexity out of evaluation.metrics, or serve the model by vLLM",
         )
+
+
+def _begin(tokens: Sequence[_Token], answer: str, *, shared: bool) -> bool:
+    """Say whether tokens begin an answer; those that do not say what they are may.
+
+    Args:
+        tokens: From the first that is not the prompt's.
+        answer: What they should be, without outer white space.
+        shared: Whether the first of them holds the prompt's end too.
+    """
+    for place, token in enumerate(tokens):
+        text = (token.decoded_token or "").strip()
+        if "\ufffd" in text:  # a part of a character
+            return True
+        if text:
+            ends = range(len(text)) if shared and not place else range(1)
+            return any(answer.startswith(text[start:]) for start in ends)
+    return True
 
 
 def with_likelihoods(
@@ -130,7 +159,9 @@ def with_likelihoods(
     report: Callable[[str], None],
     answers: Answers | None = None,
 ) -> list[Outcome]:
-    """Return outcomes with how likely each expected text was; one that is empty is not asked.
+    """Return outcomes with how likely each expected text was, and say of how many it is not known.
+
+    One that is empty is not asked.
 
     Args:
         outcomes: What a contender answered.
@@ -152,10 +183,15 @@ def with_likelihoods(
         report=report,
         answers=answers,
     )
-    found = list(outcomes)
+    found, untold = list(outcomes), ["it is empty"] * (len(outcomes) - len(places))
     for at, answer in zip(places, asyncio.run(asking), strict=True):
-        if not answer.error:
-            told = _likelihood.decode(answer.text)
-            more = {"expected_logprob": told.logprob, "expected_tokens": told.tokens}
-            found[at] = found[at].model_copy(update=more)
+        if answer.error:
+            untold.append(answer.error)
+            continue
+        told = _likelihood.decode(answer.text)
+        more = {"expected_logprob": told.logprob, "expected_tokens": told.tokens}
+        found[at] = found[at].model_copy(update=more)
+    if untold:
+        few = f"{len(untold):,} of {len(outcomes):,} expected texts"
+        report(f"how likely {few} are is not known, such as: {untold[-1]:.300}")
     return found

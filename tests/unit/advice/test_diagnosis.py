@@ -135,6 +135,7 @@ def test_models_that_answered_other_examples_are_not_compared() -> None:
         ("HuggingFaceTB/SmolLM2-135M-Instruct", 135e6),
         ("google/gemma-3-27b-it", 27e9),
         ("Qwen/Qwen3-30B-A3B", 30e9),
+        ("Qwen/Qwen2.5-7B-Instruct-1M", 7e9),
         ("models/70b/tiny/", None),
         ("gpt-4.1-mini-2025-04-14", None),
         ("microsoft/Phi-3-mini-4k-instruct", None),

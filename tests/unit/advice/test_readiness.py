@@ -20,7 +20,8 @@ COST = Cost(title="openai gpt-4.1-mini sft #1", usd=12.0, basis="a guess")
 
 
 def test_room_over_every_prompt_and_enough_rows_mean_fine_tune() -> None:
-    advice = advised({"base": outcomes(right(0.3)), "few_shot": outcomes(right(0.7))})
+    two = spec(evaluation={"endpoint": "vllm", "baselines": ["base", "few_shot"]})
+    advice = advised({"base": outcomes(right(0.3)), "few_shot": outcomes(right(0.7))}, by=two)
     assert (advice.verdict, advice.trains) == ("fine_tune", True)
     assert advice.reason == (
         "The best prompt, few_shot, scores 0.700 by accuracy and leaves 0.300; 700 rows to train on, at least"
@@ -30,6 +31,13 @@ def test_room_over_every_prompt_and_enough_rows_mean_fine_tune() -> None:
     assert finding(advice, "few_shot_gain").speaks_for == "fine_tune"
     assert finding(advice, "rag").value is None
     assert finding(advice, "rag").action == "add rag to evaluation.baselines"
+
+
+def test_a_prompt_that_the_spec_names_and_nobody_answered_is_not_to_be_named_again() -> None:
+    advice = advised({})
+    assert advice.verdict == "fine_tune"
+    for name in ("base", "few_shot", "rag"):
+        assert finding(advice, name).action.startswith("see why it was not answered in the log of `advise`")
 
 
 def test_a_prompt_that_reaches_the_target_is_enough_and_the_cheapest_is_named() -> None:

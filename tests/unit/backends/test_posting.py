@@ -50,14 +50,14 @@ def test_a_request_that_never_arrived_is_sent_again_once_it_cannot_arrive_any_mo
 
 def test_a_killed_process_leaves_its_request_to_be_looked_for(run: Run) -> None:
     provider.refusals = [KeyboardInterrupt()]  # type: ignore[list-item]
+    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run()
     row = run.row()
     assert row is not None and row.posted_at is not None and row.job is None
-    begun = time.monotonic()
     run()
     assert len(provider.jobs) == 1
-    assert time.monotonic() - begun >= BilledBackend.settles_within_s - 0.1
+    assert time.monotonic() - begun >= BilledBackend.settles_within_s
     assert any("may be under way" in line for line in run.lines)
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retune.addresses import redact, scrub
 from retune.artifacts import digest_of
-from retune.data.addresses import redact, scrub
-from retune.data.public_web import is_public
 from retune.data.sources import Source, find_sources
 from retune.errors import DataError
+from retune.public_web import is_public
 from retune.settings import EnvironmentFileSystems, Settings
 
 GOOD = b'{"text": "where is it", "queue": "shipping"}\n' * 30_000

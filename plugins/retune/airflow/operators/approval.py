@@ -12,6 +12,7 @@ from airflow.sdk import Context
 from retune.airflow.links import EvaluationPage
 from retune.airflow.markdown import cell
 from retune.airflow.operators.base import RetuneOperator, now
+from retune.airflow.questions import require_shown
 from retune.records import Decision, Verdict
 from retune.spec import Approval, seconds
 from retune.state import ledger
@@ -41,7 +42,7 @@ class ApproveRelease(RetuneOperator, ApprovalOperator):
         self.decision = decision
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Pass the decision on, or ask."""
+        """Pass the decision on, or ask; raises AirflowFailException where another one was asked about."""
         approval = self.frozen(self.spec, context).gate.approval
         decision = self._shown(context)
         if asks(decision, approval):
@@ -78,6 +79,7 @@ class ApproveRelease(RetuneOperator, ApprovalOperator):
         self.subject = f"{self.pipeline}: the gate says {decision.verdict}. Release the candidate?"
         self.body = question(decision, approval, self.page)
         self.log.info("%s %s", self.subject, decision.reason)
+        require_shown(self, context)
         ApprovalOperator.execute(self, context)
 
 

@@ -42,8 +42,7 @@ class RetuneOperator(BaseOperator):
     def read(self, value: Any, context: Context) -> Any:
         """Return an input's plain JSON: what the task behind an XComArg returned, or the value itself."""
         found = value.resolve(context) if isinstance(value, XComArg) else value
-        # A mapped task's results come lazily, one request each, and the end is found by an error.
-        return list(found[:]) if isinstance(found, LazyXComSequence) else found
+        return _of_mapped(found, value, context) if isinstance(found, LazyXComSequence) else found
 
     def frozen(self, digest: Any, context: Context) -> PipelineSpec:
         """Return the spec that the run froze."""
@@ -95,6 +94,22 @@ class OnDataset(RetuneOperator):
     def inputs(self, context: Context) -> tuple[PipelineSpec, Dataset]:
         """Return the frozen spec and the dataset."""
         return self.frozen(self.spec, context), Dataset.from_json(self.read(self.dataset, context))
+
+
+def _of_mapped(found: LazyXComSequence[Any], value: Any, context: Context) -> list[Any]:
+    """Return what the instances of a mapped task returned, in their order, without those that are no more.
+
+    Where a clear leads to fewer instances Airflow marks the others as removed, and keeps what they returned.
+    """
+    ti, name = context["ti"], value.operator.task_id
+    seen = ti.get_task_states(dag_id=ti.dag_id, task_ids=[name], run_ids=[ti.run_id]).get(ti.run_id, {})
+    if "removed" not in seen.values():
+        # All at once: they come lazily, one request each, and the end is found by an error.
+        return list(found[:])
+    there = [one for one, state in seen.items() if state != "removed" and one != name]
+    kept = [int(one.removeprefix(f"{name}_")) for one in there]
+    pulled = ti.xcom_pull(task_ids=name, map_indexes=sorted(kept))
+    return [one for one in pulled if one is not None]
 
 
 def now() -> datetime:

@@ -14,6 +14,7 @@ from retune.airflow.links import EvaluationPage, ModelCard
 from retune.airflow.operators.base import OnDataset, RetuneOperator, now
 from retune.airflow.operators.evaluate import by_key, let_go
 from retune.airflow.operators.learning_curve import curve_from_json, winner_of
+from retune.errors import StateError
 from retune.evaluation.evidence import Beside, Evidence, of_decision
 from retune.evaluation.judging.votes import Votes, with_votes
 from retune.records import Advice, Dataset, Decision, EvalReport, Model, Outcome, Verdict
@@ -205,11 +206,23 @@ class ReleaseWinner(RetuneOperator):
     def _release(
         self, tx: Connection, decision: Decision, winner: Model, dataset: Dataset, context: Context
     ) -> str:
-        """Number the winner, unless the newest release is this very model, and say what was done."""
-        newest, run_id = releases.newest(tx, self.pipeline), context["run_id"]
+        """Number the winner, unless there is no need or its evidence is out of date; say what was done."""
+        if winner.digest != decision.candidate.model_digest:
+            what = (
+                f"the decision is on {decision.candidate.model_digest}, and the candidate is {winner.digest}"
+            )
+            raise StateError(
+                what, "a task before was cleared by itself: clear `evaluate` with what follows it"
+            )
+        known, run_id = releases.list_all(tx, self.pipeline), context["run_id"]
+        newest = known[-1] if known else None
         if newest and newest.model.digest == winner.digest and newest.dag_run_id != run_id:
             # It waits to be rolled out, or someone took it off; another number would not change that.
             return f"release {newest.number} is this very model"
+        if not any(one.dag_run_id == run_id for one in known) and (
+            overtaken := self._overtaken(tx, decision)
+        ):
+            return overtaken
         release = releases.create(
             tx, self.pipeline, decision.spec_digest, winner, dataset.digest, decision, run_id, now()
         )
@@ -217,6 +230,18 @@ class ReleaseWinner(RetuneOperator):
             detail = {"release": release.number, "model": release.model.digest, "reason": decision.reason}
             ledger.append(tx, self.pipeline, "released", self.actor(context), detail, now())
         return f"release {release.number}: {decision.reason}"
+
+    def _overtaken(self, tx: Connection, decision: Decision) -> str:
+        """Say whether another model serves than the candidate was held against; empty where it is that one.
+
+        A person may take days to answer, and a rollout or a rollback does not wait for them.
+        """
+        live, held = releases.live(tx, self.pipeline), decision.reports.get("champion")
+        serves = live.model.digest if live else None
+        if serves == (held.contender.model_digest if held else None):
+            return ""
+        who = f"release {live.number}, which is live by now" if live else "none that is live"
+        return f"not released: the candidate was not held against {who}. Start a new run to do so"
 
 
 def peer_of(model: Model, report: EvalReport, outcomes: list[Outcome], metric: str) -> Peer:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from retune.airflow.operators.base import RetuneOperator, now
 from retune.airflow.operators.opinions import Opining
+from retune.airflow.questions import require_shown
 from retune.artifacts import canonical_json
 from retune.evaluation.judging.pairs import BETTER
 from retune.evaluation.judging.people import FIELD, Answered, Key, Sheet
@@ -88,12 +89,13 @@ class Review(RetuneOperator, HITLEntryOperator):
         self.sheet = sheet
 
     def execute(self, context: Context) -> None:
-        """Leave the question for a person; does not return."""
+        """Leave the question for a person; raises AirflowFailException where other examples were shown."""
         sheet = self._shown(context)
         self.response_timeout = timedelta(seconds=seconds(sheet.timeout))
         self.params = form(sheet.examples)
         self.subject = f"{self.pipeline}: which answers are better? (reviewer {sheet.reviewer})"
         self.body = question(sheet, self.page)
+        require_shown(self, context)
         HITLOperator.execute(self, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from retune.advice.budget import Cost, Verdict, decide
 from retune.airflow.markdown import cell
 from retune.airflow.operators.base import RetuneOperator, now
+from retune.airflow.questions import require_shown
 from retune.spec import seconds
 from retune.spec.budget import Budget, dollars
 from retune.state import spending
@@ -82,6 +83,7 @@ class ApproveCost(RetuneOperator, ApprovalOperator):
         self.subject = f"{self.pipeline}: may this run spend {_amount(verdict)}?"
         self.body = question(verdict, costs, budget, month)
         self.log.info("%s %s", self.subject, " ".join(verdict.reasons))
+        require_shown(self, context)
         ApprovalOperator.execute(self, context)
 
 

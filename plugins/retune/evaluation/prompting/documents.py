@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from retune.addresses import STORES, WEB, redact
 from retune.artifacts import digest_of
 from retune.errors import DataError, Problem, RetuneError
+from retune.public_web import open_web
 from retune.settings import FileSystems, Settings
 
 SUFFIXES = (".md", ".txt")
@@ -19,7 +21,6 @@ MOST_BYTES = 64 << 20
 """Of all documents together: they are ranked in memory."""
 _WHERE = "evaluation.rag.documents"
 _ACTION = "put .md or .txt files in UTF-8 there, or take rag out of evaluation"
-_WEB = ("http", "https")
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(?:([^/@]*)@)?(.*)", re.DOTALL)
 # Line feeds and tabs belong to a text; other control characters do not.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
@@ -71,8 +72,11 @@ def read_documents(place: str, settings: Settings, files: FileSystems) -> list[D
         DataError: Nothing is there, nothing there can be read, or a file is not UTF-8; names all of them.
     """
     url = _URL.fullmatch(place)
-    found = _stored(url, files) if url and url[1].lower() != "file" else _local(_path(place, url), settings)
-    shown = _shown(place)
+    if url is None or url[1].lower() == "file":
+        found = _local(_path(place, url), settings)
+    else:
+        found = _stored(url, settings, files)
+    shown = redact(place)
     if not found:
         raise DataError(f"{_WHERE}: {shown!r} holds no document ({', '.join(SUFFIXES)})", _ACTION)
     size = sum(file.size for file in found)
@@ -196,8 +200,8 @@ def _local_file(path: Path, name: str) -> _File:
     return _File(name, path.stat().st_size, path.read_bytes)
 
 
-def _stored(url: re.Match[str], files: FileSystems) -> list[_File]:
-    shown = _shown(url[0])
+def _stored(url: re.Match[str], settings: Settings, files: FileSystems) -> list[_File]:
+    shown = redact(url[0])
     scheme, connection, path = url[1].lower(), url[2] or "", url[3]
     if scheme == "abfs" and "." in path.partition("/")[0]:
         # Azure's own form: container@account.dfs.core.windows.net.
@@ -205,8 +209,11 @@ def _stored(url: re.Match[str], files: FileSystems) -> list[_File]:
     if ":" in connection:
         what = f"{_WHERE}: {shown!r} has credentials in it"
         raise DataError(what, "name an Airflow connection before the '@', or use the environment")
-    if scheme in _WEB:
-        return [_page(scheme, connection, path, files)]
+    if scheme in WEB:
+        return [_page(url[0], connection, path, settings)]
+    if scheme not in STORES or "::" in path:
+        what = f"{_WHERE}: {shown!r} cannot be opened: it is no store, or chains file systems"
+        raise DataError(what, f"use a path, or one of {', '.join(f'{name}://' for name in STORES)}")
     try:
         store, root = files.store(f"{scheme}://{path}", connection)
         store.invalidate_cache()
@@ -232,10 +239,9 @@ def _stored(url: re.Match[str], files: FileSystems) -> list[_File]:
     ]
 
 
-def _page(scheme: str, connection: str, path: str, files: FileSystems) -> _File:
+def _page(url: str, connection: str, path: str, settings: Settings) -> _File:
     """Return a file on a web server, of which only its whole text tells how long it is."""
-    shown = _shown(f"{scheme}://{f'{connection}@' if connection else ''}{path}")
-    named, _, query = path.partition("?")
+    shown, named = redact(url), path.partition("?")[0]
     if connection:
         what = f"{_WHERE}: {shown!r} names an Airflow connection, and web servers are read without one"
         raise DataError(what, "take it out, or copy the documents into the project or a store")
@@ -244,16 +250,12 @@ def _page(scheme: str, connection: str, path: str, files: FileSystems) -> _File:
         raise DataError(what, "name one .md or .txt file there, or copy the documents into the project")
 
     def read() -> bytes:
-        try:
-            store, url = files.store(f"{scheme}://{path}", "")
-            return bytes(store.cat_file(url))
-        except FileNotFoundError:
-            raise DataError(f"{_WHERE}: nothing is at {shown!r}", _ACTION) from None
-        except Exception as error:  # aiohttp's, and it may name the whole URL
-            said = f"{type(error).__name__}: {error}"
-            said = said.replace(query, "***") if query else said
-            what = f"{_WHERE}: {shown!r} cannot be read: {said:.300}"
-            raise DataError(what, "check the URL, and that it can be reached from here") from None
+        with open_web(url, settings.sources_private_hosts, _WHERE) as file:
+            found = file.read(MOST_BYTES + 1)
+        if found.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+            # Such as a page to sign in on, or one that shows a repository's file.
+            raise DataError(f"{_WHERE}: {shown!r} is a web page", "name the address of the bare text")
+        return found
 
     return _File(named.rpartition("/")[2], 0, read)
 
@@ -264,13 +266,3 @@ def _stored_file(store: Any, path: str, name: str, entry: dict[str, Any]) -> _Fi
 
 def _is_hidden(parts: Sequence[str]) -> bool:
     return any(part.startswith(".") for part in parts)
-
-
-def _shown(place: str) -> str:
-    """Return a place as it may be shown: credentials may stand before an `@`, and in a query."""
-    url = _URL.fullmatch(place)
-    if url is None:
-        return place
-    name = "***" if ":" in (url[2] or "") else url[2]
-    path, mark, _ = url[3].partition("?")
-    return f"{url[1]}://{f'{name}@' if name else ''}{path}{'?***' if mark else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,17 @@ from retune.settings import EnvironmentFileSystems, Settings
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """Serves a folder, but what is secret and what lies elsewhere, and says nothing."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", "/secret.md?signature=canary")
+            self.end_headers()
+        elif self.path.startswith("/secret"):
+            self.send_error(403)
+        else:
+            super().do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -40,7 +51,8 @@ def write(settings: Settings, name: str, data: bytes | str = "words") -> Path:
     return path
 
 
-def read(settings: Settings, place: str) -> dict[str, str]:
+def read(settings: Settings, place: str, *hosts: str) -> dict[str, str]:
+    settings = replace(settings, sources_private_hosts=hosts)
     return {one.name: one.text for one in read_documents(place, settings, EnvironmentFileSystems())}
 
 
@@ -70,15 +82,25 @@ def test_a_store_holds_texts_too(project: Settings) -> None:
 def test_a_web_server_holds_one_text(project: Settings, tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "know.md").write_text("# Know\n\nit")
+    (tmp_path / "web" / "page.md").write_text("\n<!DOCTYPE html><html>Sign in</html>")
     serving = partial(Quiet, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            url = f"http://127.0.0.1:{server.server_port}"
-            assert read(project, f"{url}/know.md?key=canary") == {"know.md": "# Know\n\nit"}
-            with pytest.raises(DataError, match=r"nothing is at .*/none\.md\?\*\*\*'"):
-                read(project, f"{url}/none.md?key=canary")
+            host = f"127.0.0.1:{server.server_port}"
+            assert read(project, f"http://{host}/know.md?key=canary", host) == {"know.md": "# Know\n\nit"}
+            for name, said in {
+                "know.md?key=canary": "leads to 127.0.0.1 (127.0.0.1), which is no public address",
+                "none.md?key=canary": "is not there (the server answered 404)",
+                "secret.md?key=a%2Fcanary": "is refused (the server answered 403)",
+                "moved.md?key=canary": "is refused (the server answered 403)",
+                "page.md": "is a web page",
+            }.items():
+                with pytest.raises(DataError) as raised:
+                    read(project, f"http://{host}/{name}", *([host] if "leads" not in said else []))
+                assert said in str(raised.value) and "canary" not in str(raised.value)
+                assert str(raised.value).startswith("evaluation.rag.documents: ")
         finally:
             server.shutdown()
             thread.join()
@@ -92,13 +114,16 @@ def test_a_web_server_holds_one_text(project: Settings, tmp_path: Path) -> None:
         ("https://example.com/know/?key=canary", "web server, which lists no files"),
         ("https://id:canary@example.com/know.md", "has credentials in it"),
         ("https://conn@example.com/know.md", "web servers are read without one"),
-        ("http://127.0.0.1:1/know.md?key=canary", r"know\.md\?\*\*\*' cannot be read: Client"),
+        ("https://example.com?key=can@canary/know.md", "names an Airflow connection"),
+        ("http://169.254.169.254/know.md?key=canary", r"know\.md\?key=\*\*\* leads to 169"),
         ("s3://id:canary@bucket/know", "has credentials in it"),
         (
             "s3://conn@bucket/know",
             "'conn' names an Airflow connection, which is known inside of Airflow only",
         ),
         ("zzz://place/know", "cannot be opened"),
+        ("ssh://host/know", "cannot be opened: it is no store"),
+        ("memory://a.md::http://127.0.0.1/know", "cannot be opened: it is no store, or chains"),
         ("../other", "is outside of the project"),
     ],
 )

@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 import httpx
 
-from retune.data.addresses import WEB, redact, scrub
+from retune.addresses import WEB, redact, scrub
 from retune.errors import DataError
 
+SOURCES = "data.sources"
 _REDIRECTS = 5
 _TIMEOUT_S = 60.0
 _PIECE = 1 << 18
@@ -44,13 +45,14 @@ class WebFile(io.RawIOBase):
     Args:
         url: Its URL; a user and password in it are sent to that server only.
         private_hosts: Hosts (`name` or `name:port`) that may have private addresses.
+        named_in: Which field of a spec names it, for errors.
 
     Raises:
         DataError: An address is not allowed, or the server does not give the file.
     """
 
-    def __init__(self, url: str, private_hosts: tuple[str, ...]) -> None:
-        self._url = url
+    def __init__(self, url: str, private_hosts: tuple[str, ...], named_in: str) -> None:
+        self._url, self._named_in = url, named_in
         # A proxy of the environment would look names up by itself, after our check.
         self._client = httpx.Client(
             trust_env=False, verify=httpx.create_ssl_context(), timeout=_TIMEOUT_S, follow_redirects=False
@@ -152,15 +154,15 @@ class WebFile(io.RawIOBase):
         raise self._error(f"is not given (the server answered {status})", "run again when the server is well")
 
     def _error(self, what: str, action: str) -> DataError:
-        return DataError(f"data.sources: {redact(self._url)} {what}", action)
+        return DataError(f"{self._named_in}: {redact(self._url)} {what}", action)
 
 
-def open_web(url: str, private_hosts: tuple[str, ...]) -> BinaryIO:
+def open_web(url: str, private_hosts: tuple[str, ...], named_in: str = SOURCES) -> BinaryIO:
     """Open a file of a server; raises DataError as `WebFile` does."""
-    return io.BufferedReader(WebFile(url, private_hosts), _PIECE)
+    return io.BufferedReader(WebFile(url, private_hosts, named_in), _PIECE)
 
 
 def size_of_web(url: str, private_hosts: tuple[str, ...]) -> int | None:
     """Return the size of a server's file, where the server says it; raises DataError as `WebFile` does."""
-    with WebFile(url, private_hosts) as file:
+    with WebFile(url, private_hosts, SOURCES) as file:
         return file.size
