@@ -91,9 +91,10 @@ def test_a_bucket_may_be_a_folder_of_one(desk: Desk) -> None:
 
 
 def test_an_orphan_is_found_by_its_label_and_others_are_not(desk: Desk) -> None:
-    order, other = desk.order(), desk.order()
-    _, job = submit(desk, order)
+    # Long enough to be seen under way on a busy machine.
+    order, other = desk.order(epochs=20), desk.order()
     submit(desk, other)
+    _, job = submit(desk, order)
     [seen] = desk.backend().find(order)
     assert seen.job == job
     assert seen.status in (JobStatus.PENDING, JobStatus.RUNNING)
