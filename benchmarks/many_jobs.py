@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.exactly_once import Desk, make_desk
+from benchmarks.emulator_desk import Desk, make_desk
 from retune.backends.jobs import Underway, begin
 from retune.records import Job
 from retune.testing.emulators.ids import fresh

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beats import read_beats, stalls
-from benchmarks.exactly_once import Desk
+from benchmarks.emulator_desk import Desk
 from benchmarks.many_jobs import FOR_EVER_S, end_all, waiting
 from benchmarks.real_triggerer import in_triggerer
 from retune.backends.polling import AccountPoller
