@@ -1,6 +1,6 @@
 """A real Airflow whose parts can be killed one by one, and fine-tuning tasks in it.
 
-Scheduler (with LocalExecutor's workers), triggerer, DAG processor and API server run in process groups of
+Scheduler (with LocalExecutor's workers), triggerer, DAG processor and API servers run in process groups of
 their own, on SQLite. What waits for a heartbeat to stop is set short: with Airflow's defaults a task whose
 worker is gone is missed after 300 s, a triggerer after 30 s.
 """
@@ -30,7 +30,15 @@ from retune.state import jobs, specs
 from tests.tuning import NOW, Bench, make_bench
 
 DAG_FILE = Path(__file__).parent / "crash_dags.py"
-PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+# Two servers: Airflow commits its audit log on its event loop, so on SQLite one server would wait there for
+# the lock of a task's request whose own commit waits for that loop.
+PARTS = {
+    "api": ("api-server", "--apps", "core"),
+    "tasks-api": ("api-server", "--apps", "execution"),
+    "scheduler": ("scheduler",),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer",),
+}
 TASK = "fine_tune"
 PIPELINE = "tiny"
 TASK_HEARTBEAT_TIMEOUT_S, TRIGGERER_HEARTBEAT_TIMEOUT_S = 20, 10
@@ -80,8 +88,9 @@ class AirflowHouse:
         self.fernet_key = urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self._more = dict(environment)
         self._settle_s = settle_s
-        ports = free_ports("127.0.0.1", {"api": 0, "worker": 0, "trigger": 0})
+        ports = free_ports("127.0.0.1", dict.fromkeys(("api", "tasks-api", "worker", "trigger"), 0))
         self._environment = self._variables(ports)
+        self._listen = {name: ("--port", str(ports[name])) for name in ("api", "tasks-api")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._runs: dict[str, str] = {}
         passwords = self.home / "simple_auth_manager_passwords.json.generated"
@@ -99,10 +108,9 @@ class AirflowHouse:
             "CORE__DAGS_FOLDER": str(self.dags),
             "CORE__PLUGINS_FOLDER": str(self.folder / "no-plugins"),
             "CORE__FERNET_KEY": self.fernet_key,
-            "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ports['tasks-api']}/execution/",
             # A machine that is busy holds the file's lock for longer than the driver's 5 s.
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout=60",
-            "API__PORT": str(ports["api"]),
             "API__BASE_URL": url,
             "API__SECRET_KEY": secrets.token_hex(16),
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
@@ -182,7 +190,7 @@ class AirflowHouse:
         """Start one part."""
         with (self.folder / f"{part}.log").open("ab") as log:
             self._running[part] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", part],
+                [sys.executable, "-m", "airflow", *PARTS[part], *self._listen.get(part, ())],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -15,6 +15,8 @@ import httpx
 from retune.errors import SetupError
 
 _ENDED = ("success", "failed")
+_ANSWER_S = 90.0  # longer than any time-out of SQLite's lock that an installation is given
+_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class AirflowApi:
         self.url = url
         self.passwords = passwords
         self._alive = alive
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=_ANSWER_S, trust_env=False)
 
     def wait_until(self, what: str, found: Callable[[], Any], timeout_s: float, poll_s: float = 0.5) -> Any:
         """Return the first true answer of `found`.
@@ -81,15 +83,27 @@ class AirflowApi:
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
         """Return the answer's JSON; raises SetupError with Airflow's message where it refuses."""
-        answer = self._http.request(method, f"/api/v2{path}", **kwargs)
+        answer = self._send(method, path, **kwargs)
         if not answer.is_success:
             raise SetupError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
         return answer.json() if answer.content else None
 
+    def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """Send a request, and send it again where Airflow answers 500: what it began is rolled back then.
+
+        Airflow commits its audit log on its event loop. On SQLite it may wait there for the lock of another
+        request, such as a task's, whose own commit waits for that loop; the driver gives up after 5 s.
+        """
+        for _ in range(_TRIES - 1):
+            answer = self._http.request(method, f"/api/v2{path}", **kwargs)
+            if answer.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
+                return answer
+        return self._http.request(method, f"/api/v2{path}", **kwargs)
+
     def make_pool(self, name: str, slots: int) -> None:
         """Make a pool in which deferred tasks count, unless it is there."""
         pool = {"name": name, "slots": slots, "include_deferred": True, "description": "Retune's GPU queue"}
-        answer = self._http.post("/api/v2/pools", json=pool)
+        answer = self._send("POST", "/pools", json=pool)
         if answer.status_code not in (201, 409):
             raise SetupError(f"Airflow did not make pool {name}: {answer.text[:300]}")
 
