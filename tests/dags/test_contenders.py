@@ -11,10 +11,10 @@ import pytest
 
 from retune.airflow.links import AdvicePage, EvaluationPage, ModelCard
 from retune.records import Decision
-from retune.state import artifacts_index, ledger
+from retune.state import artifacts_index, ledger, retrains
 from tests.dags.asking import returned
 from tests.dags.conftest import House, queue_of, states
-from tests.dags.test_runs import all_releases, shown
+from tests.dags.test_runs import all_releases, make_live, now, shown
 
 GATE = """\
 advice: {mode: %s}
@@ -126,3 +126,19 @@ def test_a_run_that_follows_the_advice_ends_before_money_is_spent(
     else:
         assert (found["advise"], found["approve_cost"]) == ("success", "success")
         assert not house.stub.calls
+
+
+def test_a_training_that_an_erasure_owes_is_not_skipped_for_the_advice(released: House) -> None:
+    released.file.write_text(released.file.read_text() + "advice: {mode: follow, target: 0.5}\n")
+    released.stub.answer = lambda model, prompt: queue_of(prompt)
+    [release] = all_releases(released)
+    make_live(released, release)
+    with released.db.write() as tx:
+        retrains.taint(tx, released.pipeline, release.dataset_digest, now())
+        retrains.want(tx, released.pipeline, retrains.ERASURE, now())
+    dag = released.dag("tune")
+    dag.get_task("fine_tune").partial_kwargs["retries"] = 0
+    (released.project / "models" / "tiny" / "model.safetensors").write_bytes(b"")
+    run = dag.test()
+    assert returned(run, "advise")["verdict"] == "prompt_is_enough"
+    assert states(run)["fine_tune[0]"] == "failed", "it was begun, from a base that cannot be read"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from retune.airflow.configuration import AirflowConnections
 from retune.airflow.pipelines import find_pipeline, find_pipelines
-from retune.errors import SpecError
+from retune.errors import SetupError, SpecError
+from retune.evaluation.ready import check_connections
 from tests.dags.conftest import SPEC, House, dag_bag, states
 
 STORY = [
@@ -143,3 +146,31 @@ def test_two_files_of_one_name_are_both_refused(house: House) -> None:
 def test_a_deleted_spec_is_said(house: House) -> None:
     with pytest.raises(SpecError, match="no file in"):
         find_pipeline(house.project, "gone")
+
+
+def test_a_run_that_could_ask_nobody_stops_before_it_trains(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = "judge: {connection: a_judge, model: m, rubric: Take the right one., labelled: pairs.jsonl}"
+    rag = "rag: {embeddings: an_embedder, embedding_model: e}"
+    text = house.file.read_text()
+    house.file.write_text(text.replace("{endpoint: vllm_test}", f"{{endpoint: vllm_test, {rag}, {judge}}}"))
+    pair = {"prompt": "A or B?", "first": "A", "second": "B", "better": "first"}
+    (house.project / "pairs.jsonl").write_text(f"{json.dumps(pair)}\n")
+    monkeypatch.delenv("AIRFLOW_CONN_VLLM_TEST")
+    run = house.run("tune")
+    found = states(run)
+    assert found.pop("freeze_spec") == "failed"
+    assert set(found.values()) == {"upstream_failed"}
+    with pytest.raises(SetupError) as caught:
+        check_connections(house.spec, AirflowConnections())
+    missing = [f"there is no Airflow connection '{name}'" for name in ("vllm_test", "an_embedder")]
+    # A judge may be an endpoint or a service.
+    assert [problem.what for problem in caught.value.problems] == [
+        *missing,
+        *["there is no Airflow connection 'a_judge'"] * 2,
+    ]
+    monkeypatch.setenv("AIRFLOW_CONN_VLLM_TEST", house.stub.url)
+    monkeypatch.setenv("AIRFLOW_CONN_AN_EMBEDDER", house.stub.url)
+    monkeypatch.setenv("AIRFLOW_CONN_A_JUDGE", json.dumps({"conn_type": "openai", "password": "key"}))
+    check_connections(house.spec, AirflowConnections())

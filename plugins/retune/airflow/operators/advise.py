@@ -15,14 +15,15 @@ from retune.airflow.operators.evaluate import Asked, Asking
 from retune.errors import EndpointError
 from retune.records import Advice, Dataset, EvalReport, Recipe
 from retune.spec import PipelineSpec
-from retune.state import artifacts_index, ledger
+from retune.state import artifacts_index, ledger, retrains
 
 
 class Advise(Asking):
     """Asks the prompts on the validation set, and says whether to train; returns an Advice, or None.
 
     Where the spec's `advice.mode` is `follow` and the advice is not to train, the task skips, and the
-    run ends there. Where it is `off` nothing is asked. What is measured here costs no held-out example.
+    run ends there, unless an erasure owes the training. Where it is `off` nothing is asked. What is
+    measured here costs no held-out example.
 
     Args:
         recipes: Lists of resolved Recipes; the first one's base model is asked.
@@ -47,8 +48,15 @@ class Advise(Asking):
         advice = self._advice(spec, dataset, reports, context)
         self._publish(advice, context)
         if spec.advice.mode == "follow" and not advice.trains:
-            raise AirflowSkipException(f"not trained, as the spec follows the advice: {advice.reason}")
+            self._end_unless_owed(advice)
         return advice.to_json()
+
+    def _end_unless_owed(self, advice: Advice) -> None:
+        with self.db.write() as tx:
+            owed = retrains.owed(tx, self.pipeline, now())
+        if owed is None:
+            raise AirflowSkipException(f"not trained, as the spec follows the advice: {advice.reason}")
+        self.log.info("trained against the advice, as the live release owes it: %s", owed.reason)
 
     def _reports(self, spec: PipelineSpec, dataset: Dataset, context: Context) -> list[EvalReport]:
         """Ask the prompts; where the endpoint does not answer, none: that stops no training by itself."""

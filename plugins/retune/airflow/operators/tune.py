@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from retune.airflow.configuration import AirflowFileSystems
+from retune.airflow.configuration import AirflowConnections, AirflowFileSystems
 from retune.airflow.links import DataCard, ValidationPage
 from retune.airflow.missing_pools import require_pools
 from retune.airflow.operators.base import RetuneOperator, now
@@ -21,7 +21,7 @@ class FreezeSpec(RetuneOperator):
 
     def execute(self, context: Context) -> str:
         """Freeze the spec; raises SetupError where the run could never end, SpecError where it is broken."""
-        from retune.evaluation.ready import check_evaluation
+        from retune.evaluation.ready import check_connections, check_evaluation
         from retune.prices import load_prices
 
         require_pools(context["dag_run"].conf)
@@ -29,6 +29,7 @@ class FreezeSpec(RetuneOperator):
         # A mistake in a file that the spec names shows before anything is done.
         load_prices(self.settings)
         check_evaluation(spec, self.settings)
+        check_connections(spec, AirflowConnections())
         self.db.check()
         with self.db.write() as tx:
             digest = specs.freeze(tx, spec, now())
