@@ -40,13 +40,13 @@ def make(target: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     )
 
 
-def left_behind() -> list[str]:
-    """Return the processes that work in the demo's folder."""
+def left_behind(project: Path = PROJECT) -> list[str]:
+    """Return the processes that work in a project's folder."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         text = " ".join(process.info["cmdline"] or [])
         home = (process.info["environ"] or {}).get("RETUNE_PROJECT", "")
-        if process.pid != os.getpid() and (str(PROJECT) in text or home == str(PROJECT)):
+        if process.pid != os.getpid() and (str(project) in text or home == str(project)):
             found.append(text)
     return found
 

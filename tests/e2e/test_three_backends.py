@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,18 +12,41 @@ from typing import Any
 
 import pytest
 
+from retune.serving.processes import Book
+from tests.e2e.test_demo import left_behind
+from tests.unit.serving.builders import until
+
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT = ROOT / ".retune" / "e2e" / "three"
+
+
+def start() -> subprocess.Popen[str]:
+    """Start it, apart from the tests' own Airflow and Retune."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "RETUNE_"))}
+    command = [str(Path(sys.executable).with_name("retune")), "e2e", "--services"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_whoever_terminates_it_ends_all_that_it_started() -> None:
+    book = Book(PROJECT / ".retune" / "processes" / "processes.json")
+    book.end_leftovers()
+    with start() as running:
+        try:
+            until(lambda: {"openai", "vertex", "airflow"} <= book.running().keys(), "the start", 120)
+        finally:
+            running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=120) == 128 + signal.SIGTERM
+    assert left_behind(PROJECT) == []
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """Run it once, and return what `three.json` holds."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "RETUNE_"))}
-    command = [str(Path(sys.executable).with_name("retune")), "e2e", "--services"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    with start() as running:
+        output, _ = running.communicate(timeout=1500)
+    assert running.returncode == 0, output[-4000:]
     loaded: dict[str, Any] = json.loads((ROOT / ".retune" / "three.json").read_text())
     return loaded
 

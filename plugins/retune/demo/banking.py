@@ -15,6 +15,7 @@ from retune.demo import results
 from retune.demo.banking_documents import SENTENCES, intents, write_documents
 from retune.demo.base import build_base
 from retune.demo.clock import Clock
+from retune.demo.ending import end_all, end_on_sigterm
 from retune.demo.stack import ENDPOINT, Stack
 from retune.demo.traffic import five_answers
 from retune.errors import Problem, RetuneError
@@ -155,6 +156,8 @@ def _tune(
 ) -> dict[str, Any]:
     name = spec["pipeline"]
     project = settings.home / "e2e" / name
+    end_on_sigterm()
+    end_all(project / ".retune")
     shutil.rmtree(project, ignore_errors=True)
     for folder in ("pipelines", "expectations"):
         (project / "include" / folder).mkdir(parents=True)
@@ -180,7 +183,7 @@ def _tune(
         clock.stages[f"{dag_id} ({run['run_type']}) 1"] = results.run_seconds(stack.api, dag_id, run_id)
         return _entry(stack, dag_id, run, clock)
     finally:
-        stack.processes.stop()
+        end_all(stack.settings.home)
 
 
 def _entry(stack: Stack, dag_id: str, run: dict[str, Any], clock: Clock) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -32,9 +32,9 @@ class Processes:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start a process in a group of its own; it outlives this one."""
+        """Start a process in a group of its own; it outlives this one. Only for the main thread."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log(name).open("wb") as log:
+        with _undisturbed(), self.log(name).open("wb") as log:
             child = subprocess.Popen(
                 command,
                 env={**env},
@@ -43,8 +43,8 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children[name] = child
-        self._book.record(name, child.pid)
+            self._children[name] = child
+            self._book.record(name, child.pid)
 
     def log(self, name: str) -> Path:
         """Return where a process's output goes."""
@@ -77,6 +77,23 @@ class Processes:
         self._file.unlink(missing_ok=True)
         self._children.clear()
         return len(family)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and terminations back, so that nothing is started that is not recorded."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda which, _: came.append(which))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for which in came:
+        signal.raise_signal(which)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from retune.backends.local_jobs import stop_trainers
 from retune.demo import results
 from retune.demo.base import build_base
 from retune.demo.clock import Clock
-from retune.demo.processes import Processes
+from retune.demo.ending import end_all, end_on_sigterm
 from retune.demo.stack import ENDPOINT, Stack
 from retune.demo.traffic import Sent, five_answers, send
 from retune.errors import EndpointError, SetupError
 from retune.records import Release
-from retune.serving.processes import Book
 from retune.settings import Settings
 from retune.spec import PipelineSpec, load_spec
 from retune.state import drift, releases, replicas, routes
@@ -48,8 +44,7 @@ def run(settings: Settings, console: Console) -> None:
         KeyboardInterrupt: After everything that was started has ended.
     """
     stop(settings)
-    # A termination ends the demo as Ctrl-C does: through the handlers below.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_on_sigterm()
     project = folder(settings)
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(settings.project / "include", project / "include")
@@ -68,11 +63,7 @@ def run(settings: Settings, console: Console) -> None:
 
 def stop(settings: Settings) -> int:
     """End all that an earlier demo started; returns how many processes ended."""
-    home = folder(settings) / ".retune"
-    ended = Processes(home / "processes").stop()
-    # What hangs on nothing: a trainer whose worker died, and what a killed `retune serve` left.
-    orphans = [*stop_trainers(home / "jobs"), *Book(home / "serve.pids.json").end_leftovers()]
-    return ended + len(orphans)
+    return end_all(folder(settings) / ".retune")
 
 
 class _Story:

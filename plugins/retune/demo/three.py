@@ -13,6 +13,7 @@ from rich.table import Table
 from retune.demo import banking, results
 from retune.demo.base import build_base
 from retune.demo.clock import Clock
+from retune.demo.ending import end_all, end_on_sigterm
 from retune.demo.services import Services, hosted_recipes
 from retune.demo.stack import Stack
 from retune.errors import Problem, RetuneError
@@ -40,6 +41,8 @@ def run(settings: Settings, source: Path | None, console: Console) -> dict[str, 
         RetuneError: The run failed, or a figure that it should reach was missed.
     """
     project = settings.home / "e2e" / "three"
+    end_on_sigterm()
+    end_all(project / ".retune")
     shutil.rmtree(project, ignore_errors=True)
     spec, steps = _spec(settings, source, project)
     path = project / "include" / "pipelines" / f"{spec['pipeline']}.yaml"
@@ -55,7 +58,7 @@ def run(settings: Settings, source: Path | None, console: Console) -> dict[str, 
         with clock.stage("tuning"):
             found = _tune(stack, spec["pipeline"], clock)
     finally:
-        stack.processes.stop()
+        end_all(stack.settings.home)
     found["stages"] = clock.stages
     results.save(settings.home / "three.json", found)
     _show(console, found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +22,23 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(600)
+"""
+# Terminated in the middle of a start.
+_TERMINATED = """
+import os, signal, sys
+from collections import UserDict
+from pathlib import Path
+from retune.demo.ending import end_on_sigterm
+from retune.demo.processes import Processes
+
+class Environment(UserDict):
+    def keys(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().keys()
+
+end_on_sigterm()
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+Processes(Path(sys.argv[1])).start("late", command, Environment(os.environ))
 """
 
 
@@ -65,3 +84,9 @@ def test_a_process_that_ended_is_said_with_its_log(tmp_path: Path) -> None:
     started._children["quick"].wait(timeout=30)
     with pytest.raises(SetupError, match="(?s)quick ended with 3.*no port left"):
         started.check()
+
+
+def test_who_is_terminated_while_it_starts_a_process_records_it_first(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _TERMINATED, str(tmp_path)])
+    assert done.returncode == 128 + signal.SIGTERM
+    assert Processes(tmp_path).stop() == 1
