@@ -53,7 +53,7 @@ def prompter_for(
         report: Takes a line on what could not be shown.
 
     Raises:
-        DataError: No example may be shown, no document can be read, a document holds held-out prompts, or
+        DataError: No example may be shown, no document can be read, a document holds judged prompts, or
             nothing fits beside a question.
         EndpointError: The endpoint that embeds does not answer.
         SetupError: A connection is not known.
@@ -63,13 +63,13 @@ def prompter_for(
         return Plain()
     room = room_for(backend, spec, settings.project)
     held_out = _rows(dataset.held_out, artifacts)
+    judged = [*_rows(dataset.validation, artifacts), *held_out]
     prompter: _Showing
     if strategy == "few_shot":
-        judged = [*_rows(dataset.validation, artifacts), *held_out]
         prompter, wanted = _few_shot(spec, dataset.train, judged, room, artifacts, report)
     else:
         files = files or EnvironmentFileSystems()
-        prompter, wanted = _rag(spec, held_out, room, settings, connections, files, report)
+        prompter, wanted = _rag(spec, judged, held_out, room, settings, connections, files, report)
     _say_room(strategy, [prompter.shown(example) for example in held_out], wanted, room, report)
     return prompter
 
@@ -96,6 +96,7 @@ def _few_shot(
 
 def _rag(
     spec: PipelineSpec,
+    judged: Sequence[Conversation],
     held_out: Sequence[Conversation],
     room: Room,
     settings: Settings,
@@ -105,7 +106,7 @@ def _rag(
 ) -> tuple[retrieval.Retrieval, int]:
     wanted = spec.evaluation.rag
     documents = read_documents(wanted.documents, settings, files)
-    retrieval.refuse_leaks(documents, held_out)
+    retrieval.refuse_leaks(documents, judged)
     passages = passages_of(documents, wanted.passage_words)
     report(f"rag: {len(passages):,} passages of {len(documents):,} documents")
     texts = [passage.text for passage in passages]

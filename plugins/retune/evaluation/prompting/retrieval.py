@@ -89,16 +89,16 @@ def digest_of(documents: Sequence[Document], count: int, most_words: int, rankin
     )
 
 
-def refuse_leaks(documents: Iterable[Document], held_out: Sequence[Conversation]) -> None:
+def refuse_leaks(documents: Iterable[Document], judged: Sequence[Conversation]) -> None:
     """Make sure that no document holds what is judged.
 
     Case, punctuation and white space do not matter. A question of fewer than five words counts only
     where it is a line of its own, and a single word never: it would turn up in any text.
 
     Raises:
-        DataError: Names each document that holds held-out prompts, and how many.
+        DataError: Names each document that holds judged prompts, and how many.
     """
-    asked = Counter(tuple(words(row.prompt)) for row in held_out)
+    asked = Counter(tuple(words(row.prompt)) for row in judged)
     by_start: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
     for question in asked:
         if len(question) >= _LONG:
@@ -107,7 +107,7 @@ def refuse_leaks(documents: Iterable[Document], held_out: Sequence[Conversation]
     for document in documents:
         found = {*_within(words(document.text), by_start), *_lines(document.text, asked)}
         if count := sum(asked[question] for question in found):
-            what = f"holds the prompts of {count} of {len(held_out)} held-out examples"
+            what = f"holds the prompts of {count} of {len(judged)} validation and held-out examples"
             action = "take them out: a contender that reads what it is asked shows nothing"
             problems.append(Problem(what, action, document.name))
     if problems:

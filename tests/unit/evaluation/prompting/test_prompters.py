@@ -144,9 +144,10 @@ def test_rag_by_embeddings_asks_the_endpoint_that_is_named(here: Here) -> None:
     assert found.digest != here.prompter("rag", spec_with(rag={"passages": 1})).digest
 
 
-def test_a_document_with_held_out_prompts_is_refused(here: Here) -> None:
-    here.write("include/knowledge/a.md", "# FAQ\n\nWhat of the lost anchor? It is with shipping.")
-    with pytest.raises(DataError, match=r"a\.md: holds the prompts of 1 of 10 held-out examples"):
+@pytest.mark.parametrize("text", ["What of the lost anchor? It is with shipping.", "Validate the invoice!"])
+def test_a_document_with_judged_prompts_is_refused(here: Here, text: str) -> None:
+    here.write("include/knowledge/a.md", f"# FAQ\n\n{text}")
+    with pytest.raises(DataError, match=r"a\.md: holds the prompts of 1 of 11 validation and held-out"):
         here.prompter("rag", spec_with())
 
 

@@ -136,7 +136,7 @@ def test_documents_that_hold_what_is_judged_are_refused(text: str, count: int) -
     with pytest.raises(DataError) as raised:
         refuse_leaks(found, HELD_OUT)
     assert [(one.file, one.what) for one in raised.value.problems] == [
-        ("faq.md", f"holds the prompts of {count} of 6 held-out examples")
+        ("faq.md", f"holds the prompts of {count} of 6 validation and held-out examples")
     ]
 
 
