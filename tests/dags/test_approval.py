@@ -118,7 +118,7 @@ def test_a_person_settles_what_the_gate_left_open(desk: Asking) -> None:
     question = desk.question(run.run_id)
     assert f"[The evidence]({page})" in question["body"]
     assert question["subject"].endswith("the gate says INCONCLUSIVE. Release the candidate?")
-    assert "| beats base | INCONCLUSIVE | beats base \\| so it is. |" in question["body"]
+    assert "| beats base | not settled | beats base \\| so it is. |" in question["body"]
     assert "Without an answer within 24h it is not released." in question["body"]
     assert [(entry["verdict"], entry["by"]) for entry in noted(desk.house)] == [("PROMOTE", "a ADMIN")]
 

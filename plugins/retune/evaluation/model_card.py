@@ -24,7 +24,6 @@ _INTENDED = {
     "generation": "It answers a text with a text.",
     "extraction": "It answers a text with a JSON object.",
 }
-_VERDICTS = {"PROMOTE": "passed", "REJECT": "failed", "INCONCLUSIVE": "not settled"}
 _MOST_LABELS = 100
 
 
@@ -152,7 +151,7 @@ def _latency(found: Latency, evidence: Evidence) -> str:
 
 def _gate(decision: Decision) -> str:
     rows = [["check", "kind", "verdict", "in words"]]
-    rows += [[one.name, one.kind, _VERDICTS[one.verdict], one.sentence] for one in decision.checks]
+    rows += [[one.name, one.kind, one.verdict.of_check, one.sentence] for one in decision.checks]
     forced = f"\n\nDecided by {_text(decision.forced_by)}." if decision.forced_by else ""
     advice = f"\n\nAdvice: {_text(decision.advice)}" if decision.advice else ""
     return _table(rows) + forced + advice

@@ -11,7 +11,7 @@ from retune.evaluation import contender_plots, plots
 from retune.evaluation.comparison import Difference, against, differences, slice_scores
 from retune.evaluation.differences import confusions, cut, label_pairs, lost, won, word_diff
 from retune.evaluation.evidence import Evidence, described, upper_end
-from retune.records import Check, Decision, EvalReport, Model, Verdict
+from retune.records import Check, Decision, EvalReport, Model
 from retune.spec import LocalRecipe, OpenAIRecipe, PipelineSpec, VertexRecipe
 from retune.stats.training_curves import ALARMS, diagnose, turning_point
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 12
 _ROWS = 10
-_WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "failed", Verdict.INCONCLUSIVE: "not settled"}
 _P_VALUES = ("p", "adjusted_p", "mcnemar_p")
 """Figures that are 0 only where they are too small for a number."""
 _KINDS = {
@@ -56,7 +55,6 @@ def render(evidence: Evidence) -> str:
         subject=evidence.subject,
         described=described,
         upper_end=upper_end,
-        words=_WORDS,
         p_values=_P_VALUES,
         checks=_checks(evidence.decision),
         gains=gains,

@@ -119,6 +119,11 @@ class Verdict(StrEnum):
     REJECT = "REJECT"
     INCONCLUSIVE = "INCONCLUSIVE"
 
+    @property
+    def of_check(self) -> str:
+        """What it means for one check, as people read it."""
+        return {"PROMOTE": "passed", "REJECT": "failed", "INCONCLUSIVE": "not settled"}[self]
+
 
 class Check(Frozen):
     """One rule of the gate with its numbers."""

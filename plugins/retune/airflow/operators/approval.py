@@ -113,7 +113,7 @@ def answered(decision: Decision, approved: bool, who: str) -> Decision:
 def question(decision: Decision, approval: Approval, page: str) -> str:
     """Return what a person must know to answer, as Markdown."""
     rows = "\n".join(
-        f"| {cell(check.name)} | {check.verdict.value} | {cell(check.sentence)} |"
+        f"| {cell(check.name)} | {check.verdict.of_check} | {cell(check.sentence)} |"
         for check in decision.checks
     )
     link = f"\n\n[The evidence]({page})" if page else ""

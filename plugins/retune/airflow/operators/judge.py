@@ -21,8 +21,6 @@ from retune.records import Advice, Dataset, Decision, EvalReport, Model, Outcome
 from retune.spec import PipelineSpec
 from retune.state import artifacts_index, held_out, ledger, releases
 
-_WORDS = {Verdict.PROMOTE: "passed", Verdict.REJECT: "refused", Verdict.INCONCLUSIVE: "not settled"}
-
 
 class Decide(OnDataset):
     """Asks the gate and keeps the page, the figures and the model card; returns a Decision.
@@ -92,7 +90,7 @@ class Decide(OnDataset):
         let_go(self.db, spec, context["run_id"], *{report.contender.name for report in reports.values()})
         self.log.info("%s: %s", decision.verdict, decision.reason)
         for check in decision.checks:
-            self.log.info("  %s: %s. %s", check.name, _WORDS[check.verdict], check.sentence)
+            self.log.info("  %s: %s. %s", check.name, check.verdict.of_check, check.sentence)
         for sentence in filter(None, (decision.advice, *beside.findings)):
             self.log.info("  %s", sentence)
         return decision.to_json()
