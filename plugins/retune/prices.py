@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +44,12 @@ class Read(Part):
             f"The price was read {age} days ago, on {self.as_of}: look at {self.source} and put today's into"
             f" {OWN_PRICES}."
         )
+
+
+def dated(basis: str, price: Read) -> str:
+    """Return what an estimate rests on, with a warning where its price is old."""
+    warning = price.warning(datetime.now(UTC).date())
+    return f"{basis}. {warning}" if warning else basis
 
 
 class TokenPrice(Read):

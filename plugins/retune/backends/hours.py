@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from retune.backends.base import Estimate
-from retune.prices import OWN_PRICES, load_prices
+from retune.prices import OWN_PRICES, dated, load_prices
 from retune.settings import Settings
 
 
@@ -15,7 +15,7 @@ def estimate(settings: Settings, backend: str, place: Mapping[str, str]) -> Esti
     if price is None:
         return Estimate(None, f"{backend}: the price of an hour is not known; put it into {OWN_PRICES}")
     basis = f"{backend}: {price.usd_per_hour} USD an hour on {price.as_of} ({price.source})"
-    return Estimate(0.0 if price.usd_per_hour == 0 else None, basis)
+    return Estimate(0.0 if price.usd_per_hour == 0 else None, dated(basis, price))
 
 
 def cost(settings: Settings, backend: str, place: Mapping[str, str], seconds: float) -> float | None:

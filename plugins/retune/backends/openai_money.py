@@ -9,7 +9,7 @@ from retune.artifacts import Artifacts
 from retune.backends.base import Estimate, Order
 from retune.backends.openai_files import rows_of
 from retune.backends.openai_refusals import Service
-from retune.prices import Prices
+from retune.prices import Prices, dated
 from retune.text.tokens import counter_for
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def estimate(order: Order, service: Service, prices: Prices, artifacts: Artifact
     hourly = prices.training_hour(service.priced_as, recipe.base_model, recipe.method)
     if hourly is not None:
         what = f"${hourly.usd_per_hour:g} an hour (read {hourly.as_of}, {hourly.source}); hours are not known"
-        return Estimate(None, what)
+        return Estimate(None, dated(what, hourly))
     tokens, counted = _tokens(order, artifacts, project)
     given = recipe.hyperparameters.get("epochs")
     epochs = given or usual_epochs(order.dataset.train.rows)
@@ -61,7 +61,7 @@ def estimate(order: Order, service: Service, prices: Prices, artifacts: Artifact
         what = f"the price of {recipe.method} on {recipe.base_model} at {service.priced_as} is not known"
         return Estimate(None, f"{basis}; {what}: put it into include/prices.yaml")
     basis += f" x ${price.usd_per_million:g} a million (read {price.as_of}, {price.source})"
-    return Estimate(price.cost(tokens * epochs), basis)
+    return Estimate(price.cost(tokens * epochs), dated(basis, price))
 
 
 def _tokens(order: Order, artifacts: Artifacts, project: Path) -> tuple[int, str]:

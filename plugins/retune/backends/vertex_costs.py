@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from retune.artifacts import Artifacts
 from retune.backends.base import Estimate, Order
 from retune.backends.vertex_rows import rows_of
-from retune.prices import TokenPrice, load_prices
+from retune.prices import TokenPrice, dated, load_prices
 from retune.settings import Settings
 from retune.text.tokens import counter_for
 
@@ -38,7 +38,7 @@ def estimate(order: Order, artifacts: Artifacts, settings: Settings) -> Estimate
     price = load_prices(settings).training("vertex", recipe.base_model, recipe.method)
     if price is None:
         return Estimate(None, f"{basis}; no price of {recipe.method} on {recipe.base_model} is known")
-    return Estimate(price.cost(tokens * count), f"{basis} x {_said(price)}")
+    return Estimate(price.cost(tokens * count), dated(f"{basis} x {_said(price)}", price))
 
 
 def cost(job: types.TuningJob, settings: Settings) -> float | None:

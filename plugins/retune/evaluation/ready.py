@@ -10,7 +10,7 @@ from retune.evaluation.judging.bench import account_of
 from retune.evaluation.judging.pairs import read_labelled
 from retune.evaluation.measuring import task_of
 from retune.settings import Connections, Settings
-from retune.spec import PipelineSpec
+from retune.spec import LocalRecipe, PipelineSpec
 
 
 def check_evaluation(spec: PipelineSpec, settings: Settings) -> None:
@@ -53,7 +53,7 @@ def check_connections(spec: PipelineSpec, connections: Connections) -> None:
     """
     evaluation = spec.evaluation
     looks: list[Callable[[], object]] = []
-    if any(recipe.backend == "local" for recipe in spec.recipes):
+    if any(isinstance(recipe, LocalRecipe) for recipe in spec.recipes):
         looks.append(lambda: connections.endpoint(evaluation.endpoint))
     if evaluation.rag.embeddings:
         looks.append(lambda: connections.endpoint(evaluation.rag.embeddings))

@@ -74,7 +74,8 @@ def _shown(evidence: Evidence, first: str, second: str, threshold: float) -> boo
 def _more(evidence: Evidence, checks: Sequence[Check]) -> str:
     """Say how many examples more would do, where nothing else is in the way of a promotion."""
     unsettled = [check for check in checks if check.verdict is Verdict.INCONCLUSIVE]
-    if not all(check.needed and _hopeful(check) for check in unsettled):
+    failed = any(check.verdict is Verdict.REJECT for check in checks)
+    if failed or not all(check.needed and _hopeful(check) for check in unsettled):
         return ""
     more, share = max(check.needed or 0 for check in unsettled), evidence.spec.data.split.held_out
     return (

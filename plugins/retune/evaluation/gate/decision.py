@@ -30,8 +30,9 @@ def decide(
 ) -> Decision:
     """Decide on a candidate by the spec's gate.
 
-    One failed check is a REJECT; one that is not settled is INCONCLUSIVE; PROMOTE needs all of them. Prompts
-    are never promoted, whatever they score: the decision's advice speaks of them.
+    Where a precondition does not hold it is INCONCLUSIVE, whatever the figures say. Else one failed check is
+    a REJECT; one that is not settled is INCONCLUSIVE; PROMOTE needs all of them. Prompts are never promoted,
+    whatever they score: the decision's advice speaks of them.
 
     Args:
         spec: The frozen spec.
@@ -80,6 +81,9 @@ def _involved(evidence: Evidence, claims: Sequence[Claim]) -> list[str]:
 
 def _overall(checks: Sequence[Check]) -> Verdict:
     verdicts = {check.verdict for check in checks}
+    if any(check.kind == "precondition" and check.verdict is not Verdict.PROMOTE for check in checks):
+        # Evidence that cannot be trusted speaks neither for the candidate nor against it.
+        return Verdict.INCONCLUSIVE
     if Verdict.REJECT in verdicts:
         return Verdict.REJECT
     return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PROMOTE

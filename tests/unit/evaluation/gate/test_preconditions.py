@@ -52,6 +52,18 @@ def test_failed_calls_promote_nothing() -> None:
     assert judge(spec(), FOUND | {"base": failing(BAD, 2)}).verdict is Verdict.PROMOTE
 
 
+def test_evidence_that_cannot_be_trusted_speaks_not_against_a_candidate_either() -> None:
+    beaten = {"candidate": BAD, "base": GOOD}
+    assert judge(spec(), beaten).verdict is Verdict.REJECT
+    failed = judge(spec(), {"candidate": failing(GOOD, 120), "base": GOOD})
+    assert "120 of 200 calls" in unsettled(failed, "answers of candidate")
+    assert check(failed, "beats base").verdict is Verdict.REJECT
+    assert "also stand on the training side" in unsettled(judge(spec(), beaten, leaked=50), "no leaked rows")
+    few = judge(spec(), {"candidate": answers((40, 0)), "base": answers((40, 1))})
+    assert "40 examples, fewer than the 50" in unsettled(few, "enough examples")
+    assert few.advice == "", "more rows would not help it"
+
+
 def test_failures_that_a_report_does_not_count_are_counted() -> None:
     decision = judge(spec(), FOUND | {"base": failing(BAD, 3)}, changed={"base": {"failed": 0}})
     assert "3 of 200 calls" in unsettled(decision, "answers of base")
