@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from retune.backends.base import ENDED, Backend, Installation, Pausable, load_backend
-from retune.backends.jobs import Site, cancel_stored
+from retune.backends.jobs import Site
+from retune.backends.stopping import cancel_stored
 from retune.errors import BackendError
 from retune.records import Job, Recipe
 from retune.settings import EnvironmentConnections, Settings
@@ -69,10 +70,11 @@ def cancel(key: str, settings: Settings, report: Callable[[str], None]) -> None:
     Raises:
         BackendError: No one job has that key, it does not run, or it cannot be cancelled from here.
     """
-    found = _running(key, settings)
-    if not cancel_stored(found.job.key, found.site(report)):
-        raise BackendError(f"{found.title} has ended meanwhile", "look: retune jobs list --all")
-    report(f"{found.title} is cancelled")
+    title, row, db = _open(key, settings)
+    site = Site(_installation(settings, db), db, report)
+    if not cancel_stored(row.key, site):
+        raise BackendError(f"{title} has ended meanwhile", "look: retune jobs list --all")
+    report(f"{title} is cancelled")
 
 
 def pause(key: str, settings: Settings, report: Callable[[str], None]) -> None:
@@ -105,10 +107,6 @@ class _Running:
     title: str
     job: Job
     installation: Installation
-    db: Database
-
-    def site(self, report: Callable[[str], None]) -> Site:
-        return Site(self.installation, self.db, report)
 
     def pausable(self) -> Pausable:
         backend: Backend = load_backend(self.job.backend, self.installation, self.job.place)
@@ -120,20 +118,29 @@ class _Running:
         return backend
 
 
-def _running(key: str, settings: Settings) -> _Running:
+def _open(key: str, settings: Settings) -> tuple[str, JobRow, Database]:
+    """Return a job that has not ended, with a title for people."""
     db = Database(settings.state_url)
     db.check()
     row = _find(key, db)
     title = f"job {_short(row.key)} ({row.pipeline}, {_title(row)})"
     if row.status in ENDED:
         raise BackendError(f"{title} has ended: {row.status}", "look: retune jobs list --all")
+    return title, row, db
+
+
+def _installation(settings: Settings, db: Database) -> Installation:
+    return Installation(settings, open_artifacts(settings, db), EnvironmentConnections())
+
+
+def _running(key: str, settings: Settings) -> _Running:
+    title, row, db = _open(key, settings)
     if row.job is None:
         raise BackendError(
             f"{title} has not been submitted, as far as is known here",
-            "mark its task in Airflow as failed; one that was cut off is looked for when the task runs again",
+            f"stop it for good: retune jobs cancel {_short(row.key)}; or let its task run again",
         )
-    installation = Installation(settings, open_artifacts(settings, db), EnvironmentConnections())
-    return _Running(title, row.job, installation, db)
+    return _Running(title, row.job, _installation(settings, db))
 
 
 def _find(key: str, db: Database) -> JobRow:

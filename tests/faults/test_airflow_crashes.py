@@ -13,7 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from benchmarks.airflow_recovery import CANCELLED, POINTS, SCENARIOS, Outcome, run_all
 from retune.airflow.operators.fine_tune import FineTune
-from retune.backends.jobs import CLEARED, Underway, begin, cancel_stored
+from retune.backends.jobs import CLEARED, Underway, begin
+from retune.backends.stopping import cancel_stored
 from retune.errors import BackendError
 from retune.testing.emulators.process import Running, running
 from tests.contract.openai_house import make_desk

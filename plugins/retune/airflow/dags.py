@@ -99,7 +99,7 @@ def _tune(pipeline: Pipeline) -> DAG:
         )
         approve = ApproveCost(task_id="approve_cost", pipeline=name, spec=spec, costs=estimate.output)
         tune = [
-            training_tasks.fine_tune(kind, found, pipeline, spec, prepare.output)
+            training_tasks.fine_tune(kind, found, estimate.output, pipeline, spec, prepare.output)
             for kind, found in zip(kinds, recipes, strict=True)
         ]
         models = [one.output for one in tune]

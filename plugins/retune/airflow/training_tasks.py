@@ -27,19 +27,19 @@ def kinds(pipeline: Pipeline) -> list[str]:
     return found or [""]
 
 
-def fine_tune(kind: str, recipes: Any, pipeline: Pipeline, spec: Any, dataset: Any) -> Any:
+def fine_tune(kind: str, recipes: Any, costs: Any, pipeline: Pipeline, spec: Any, dataset: Any) -> Any:
     """Return the task that trains the recipes of a kind.
 
     Args:
         kind: One of `kinds`.
         recipes: A list of Recipes.
+        costs: What all recipes cost, as it was allowed.
         pipeline: Whose they are.
         spec: Digest of the frozen spec.
         dataset: A Dataset.
     """
-    return _training(f"fine_tune{kind}", "{{ title }}", kind, pipeline, spec, dataset=dataset).expand(
-        recipe=recipes
-    )
+    given = {"dataset": dataset, "costs": costs}
+    return _training(f"fine_tune{kind}", "{{ title }}", kind, pipeline, spec, **given).expand(recipe=recipes)
 
 
 def learning_curve(

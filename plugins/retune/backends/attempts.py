@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from itertools import count
+from typing import Any
 
 from retune.artifacts import Artifacts, digest_of_json
-from retune.backends.base import ENDED, Backend, Order
+from retune.backends.base import BUILT_IN, ENDED, Backend, Order
 from retune.errors import BackendError
 from retune.records import Dataset, JobStatus, Recipe
 from retune.state import jobs
@@ -20,16 +21,23 @@ MOST_FAILURES = 5
 def job_key(dataset: Dataset, recipe: Recipe, backend: str, account: str, attempt: int) -> str:
     """Return the key of a job: the same data, recipe, payer and attempt are the same job.
 
-    What does not change the model is left out: the spec's digest, the recipe's place, our version. So is
-    what a hyperparameter that says nothing is called, so that a later version's new one changes no key.
+    What does not change the model is left out: the spec's digest, the recipe's place, our version. So is a
+    hyperparameter of ours that says nothing, so that a later version's new one changes no key. What another
+    package's options mean is not known, and all of them count.
     """
     what = recipe.to_json()
-    given = what["hyperparameters"].items()
-    what["hyperparameters"] = {name: value for name, value in given if value not in (None, "", {}, False)}
+    if backend in BUILT_IN:
+        given = what["hyperparameters"].items()
+        what["hyperparameters"] = {name: value for name, value in given if not _says_nothing(value)}
     for name in ("schema_version", "spec_digest", "retune_version", "index", "place"):
         del what[name]
     parts = {"dataset": dataset.digest, "recipe": what, "backend": backend, "account": account}
     return digest_of_json(parts | {"attempt": attempt}).removeprefix("sha256:")
+
+
+def _says_nothing(value: Any) -> bool:
+    # By identity: 0 equals False, and says something.
+    return value is None or value is False or value in ("", {})
 
 
 def current(

@@ -15,7 +15,7 @@ from retune.settings import Connections, Settings
 
 GROUP = "retune.backends"
 # Also reachable where the package is a folder without metadata.
-_BUILT_IN = {
+BUILT_IN = {
     "local": "retune.backends.local_jobs:LocalBackend",
     "openai": "retune.backends.openai_jobs:OpenAIBackend",
     "vertex": "retune.backends.vertex_jobs:VertexBackend",
@@ -109,6 +109,9 @@ class View:
     """What else a person should know of it, such as `paused` or what it waits for."""
     seconds: float = 0.0
     """Spent training; final once the job has ended."""
+    cost_usd: float | None = None
+    """What a job that ended without a model has cost; None where nobody can say: it counts as much as was
+    set aside for it."""
 
     @property
     def ended(self) -> bool:
@@ -276,7 +279,7 @@ def load_backend(name: str, installation: Installation, place: Mapping[str, str]
     Raises:
         BackendError: No such backend is installed, or it cannot be loaded.
     """
-    found = {entry.name: entry.value for entry in entry_points(group=GROUP)} | _BUILT_IN
+    found = {entry.name: entry.value for entry in entry_points(group=GROUP)} | BUILT_IN
     if name not in found:
         raise BackendError(
             f"no backend is called {name!r}; installed are {', '.join(sorted(found))}",

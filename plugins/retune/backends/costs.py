@@ -10,6 +10,7 @@ from retune.backends.attempts import current
 from retune.backends.base import Estimate, load_backend
 from retune.backends.jobs import Site
 from retune.records import Dataset, Recipe
+from retune.state import spending
 
 
 def estimate_costs(
@@ -25,7 +26,7 @@ def estimate_costs(
 
     Returns:
         For each recipe `{"title", "usd", "basis"}`; `usd` is None where a price is not known, and 0
-        where the job was placed before.
+        where the job was placed before, or its money set aside.
 
     Raises:
         BackendError: A backend cannot say it.
@@ -35,10 +36,17 @@ def estimate_costs(
         backend = load_backend(recipe.backend, site.installation, recipe.place)
         artifacts = site.installation.artifacts
         order, row = current(recipe, dataset, backend, site.db, artifacts, lambda _: None, forced_at)
-        if row is None or (row.job is None and row.posted_at is None):
-            estimate = backend.estimate(order)
-        else:
+        if row is not None and (row.job is not None or row.posted_at is not None):
             done = "made its model before" if row.model else "is under way"
             estimate = Estimate(0.0, f"the same job {done}")
+        elif _is_aside(order.key, site):
+            estimate = Estimate(0.0, "the same job's money was set aside before")
+        else:
+            estimate = backend.estimate(order)
         costs.append({"title": recipe.title, "usd": estimate.usd, "basis": estimate.basis})
     return costs
+
+
+def _is_aside(key: str, site: Site) -> bool:
+    with site.db.read() as tx:
+        return spending.get(tx, key) is not None

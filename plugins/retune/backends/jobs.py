@@ -19,13 +19,13 @@ from retune.backends.base import (
     View,
     load_backend,
 )
-from retune.backends.cancelling import cancel, cancel_orphans, close
+from retune.backends.cancelling import close, outlived
 from retune.backends.following import RESTARTS, follow, lost_too_often, model_of, show, vanished
 from retune.backends.patience import patiently
 from retune.backends.posting import cancel_twins, place_order
 from retune.errors import BackendError
 from retune.records import Dataset, Job, JobStatus, Model, Recipe
-from retune.spec.budget import Budget
+from retune.spec.budget import Budget, dollars, over
 from retune.state import jobs, retrains, spending
 from retune.state.database import Database
 from retune.stats.training_curves import headline
@@ -67,6 +67,7 @@ def begin(
     *,
     forced_at: datetime | None = None,
     budget: Budget | None = None,
+    most_usd: float | None = None,
 ) -> Model | Underway:
     """Place a recipe's job on a dataset, adopt the one that runs, or return the model that it made before.
 
@@ -79,10 +80,11 @@ def begin(
         site: This installation.
         forced_at: Train anew where the job ended before this time; None: reuse it.
         budget: The spec's; None: nothing is refused for its price.
+        most_usd: What the job may cost, as it was estimated and allowed; None: whatever it costs.
 
     Raises:
         BackendError: The job is refused, or failed too often.
-        BudgetError: The month's budget does not hold it.
+        BudgetError: The month's budget does not hold it, or it costs more than was allowed.
         StateError: The state cannot be read or written; nothing was submitted then.
     """
     _refuse_forgotten(dataset, site.db)
@@ -94,10 +96,14 @@ def begin(
         return _under(recipe, row.model)
     if row is None:
         patiently(lambda: backend.validate(order), site.report)
-        cancel_orphans(order, backend, site.db, site.clock, site.report)
+        forced = forced_at is not None
+        if outlived(order, backend, site.db, site.clock, site.report, forced=forced):
+            return begin(recipe, dataset, site, forced_at=forced_at, budget=budget, most_usd=most_usd)
     usd = backend.estimate(order).usd if row is None or row.job is None else None
 
     def reserve(tx: Connection) -> None:
+        if most_usd is not None and spending.get(tx, order.key) is None:
+            _require_allowed(recipe, usd, most_usd)
         spending.reserve(tx, order.key, dataset.pipeline, usd, site.clock(), budget)
 
     job = place_order(order, backend, site.db, site.clock, site.report, reserve)
@@ -185,7 +191,8 @@ def settle(underway: Underway, view: View, site: Site) -> Model:
     underway.run.finish(view.status, model)
     with site.db.write() as tx:
         known = jobs.get(tx, order.key)
-        if known is None or known.status not in ENDED:  # whoever waited for it too may have been quicker
+        # Whoever waited for it too may have been quicker; a model made after a cancel is one all the same.
+        if known is None or known.status not in ENDED or (model and known.model is None):
             close(tx, order.key, view, model, site.clock())
     if model is None:
         raise BackendError(
@@ -231,54 +238,15 @@ def run_job(
     return settle(found, view, site)
 
 
-def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime | None = None) -> bool:
-    """Cancel the running job of a recipe and a dataset, and say whether there was one.
-
-    One that had succeeded by then stays, for the next run to take.
-
-    Raises:
-        BackendError: It cannot be cancelled from here.
-    """
-    backend = load_backend(recipe.backend, site.installation, recipe.place)
-    artifacts = site.installation.artifacts
-    order, row = current(recipe, dataset, backend, site.db, artifacts, lambda _: None, forced_at)
-    if row is None or row.model is not None:
-        return False
-    if row.job is not None and row.job.place != recipe.place:
-        backend = load_backend(row.backend, site.installation, row.job.place)
-    found = {one.job.provider_id: one.job for one in patiently(lambda: backend.find(order), site.report)}
-    if row.job is not None:
-        found[row.job.provider_id] = row.job
-    if not all([cancel(job, backend, site.report) for job in found.values()]):
-        return False
-    with site.db.write() as tx:
-        close(tx, order.key, View(JobStatus.CANCELLED, CLEARED), None, site.clock())
-    return True
-
-
-def cancel_stored(key: str, site: Site, why: str = "cancelled") -> bool:
-    """Cancel the running job of a key by its stored handle, and say whether there was one.
-
-    Args:
-        key: The job's.
-        site: This installation.
-        why: A few words; CLEARED where the next try shall make the job anew.
-
-    Raises:
-        BackendError: It cannot be cancelled from here.
-    """
-    with site.db.read() as tx:
-        row = jobs.get(tx, key)
-    if row is None or row.job is None or row.status in ENDED:
-        return False
-    backend = load_backend(row.backend, site.installation, row.job.place)
-    with site.db.write() as tx:  # before it, so that who waits for the job knows why it ended
-        jobs.noted(tx, key, why)
-    if not cancel(row.job, backend, site.report):
-        return False
-    with site.db.write() as tx:
-        close(tx, key, View(JobStatus.CANCELLED, why), None, site.clock())
-    return True
+def _require_allowed(recipe: Recipe, usd: float | None, most_usd: float) -> None:
+    """Refuse a job that costs more by now than the run was allowed: prices change, and so does who trains."""
+    if usd is not None and not over(usd, most_usd):
+        return
+    price = "nobody knows what" if usd is None else f"{dollars(usd)} is what"
+    raise spending.BudgetError(
+        f"{price} {recipe.title} costs by now, and {dollars(most_usd)} was allowed",
+        "clear the task `estimate_costs` with what follows it",
+    )
 
 
 def _refuse_forgotten(dataset: Dataset, db: Database) -> None:

@@ -162,6 +162,10 @@ class KubernetesBackend:
             hours.cost(self._settings, self.name, self._place, told["done"]["seconds"]),
         )
 
+    def _cost(self, seconds: float) -> float | None:
+        """Return what a job without a model has cost; None where nobody told how long it trained."""
+        return hours.cost(self._settings, self.name, self._place, seconds) if seconds else None
+
     def _handle(self, order: Order) -> Job:
         name, namespace = job_name(order.key), self._cluster.namespace
         return order.handle(
@@ -179,7 +183,8 @@ class KubernetesBackend:
                 self._cluster.delete_job(name)
                 raise JobLostError(f"job {name} has ended, but its log is gone")
             done = told["done"]
-            return View(JobStatus(done["status"]), done["error"], seconds=done["seconds"])
+            seconds = done["seconds"]
+            return View(JobStatus(done["status"]), done["error"], "", seconds, self._cost(seconds))
         if (found.metadata.annotations or {}).get(CANCELLED):
             return View(JobStatus.CANCELLED, "cancelled")
         if "Failed" in conditions:

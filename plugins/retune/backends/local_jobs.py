@@ -92,7 +92,7 @@ class LocalBackend:
         running = self._is_running(folder)
         done = folder.read_done()  # after the look at the process: a trainer that just ended has written it
         if done is not None:
-            return View(JobStatus(done.status), done.error, seconds=done.seconds)
+            return View(JobStatus(done.status), done.error, "", done.seconds, self._cost(done.seconds))
         if not running:
             raise JobLostError(self._last_words(folder), f"see {folder.log_file}")
         return View(JobStatus.RUNNING)
@@ -116,6 +116,10 @@ class LocalBackend:
         done = folder.read_done()
         cost = hours.cost(self._settings, self.name, self._place, done.seconds if done else 0.0)
         return replace(job_folders.fetch(folder, self._installation), cost_usd=cost)
+
+    def _cost(self, seconds: float) -> float | None:
+        """Return what a job without a model has cost; None where nobody told how long it trained."""
+        return hours.cost(self._settings, self.name, self._place, seconds) if seconds else None
 
     def _folder(self, key: str) -> JobFolder:
         return JobFolder(self._settings.jobs / key)

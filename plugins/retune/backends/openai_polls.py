@@ -85,7 +85,7 @@ def view_of(job: Seen, service: Service) -> View:
     status = status_of(job)
     seconds = float(max(0, job.finished_at - job.created_at)) if job.finished_at else 0.0
     if status is JobStatus.FAILED:
-        return View(status, _failure(job, service), seconds=seconds)
+        return View(status, _failure(job, service), seconds=seconds, cost_usd=0.0)
     if status is JobStatus.CANCELLED:
         return View(status, f"cancelled at {service.host}", seconds=seconds)
     if status is JobStatus.SUCCEEDED:

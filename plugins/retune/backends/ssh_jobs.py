@@ -100,7 +100,7 @@ class SSHBackend:
             raise JobLostError(f"job {job.key[:12]} is no longer on {self._host.name}", f"see {job.url}")
         if seen["done"]:
             done = Done(**seen["done"])
-            return View(JobStatus(done.status), done.error, seconds=done.seconds)
+            return View(JobStatus(done.status), done.error, "", done.seconds, self._cost(done.seconds))
         if not seen["running"]:
             words = f"; its last words: {seen['last_words']}" if seen["last_words"] else ""
             raise JobLostError(
@@ -137,6 +137,10 @@ class SSHBackend:
                 raise TransientError(f"the model of {job.url} did not arrive as it is there")
             trained = job_folders.fetch(here, self._installation)
         return replace(trained, cost_usd=hours.cost(self._settings, self.name, self._place, seconds))
+
+    def _cost(self, seconds: float) -> float | None:
+        """Return what a job without a model has cost; None where nobody told how long it trained."""
+        return hours.cost(self._settings, self.name, self._place, seconds) if seconds else None
 
     @cached_property
     def _root(self) -> str:

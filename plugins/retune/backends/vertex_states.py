@@ -57,12 +57,12 @@ def view_of(job: types.TuningJob, where: Where, now: float) -> View:
     note = STATES[word][1]
     if word == "JOB_STATE_RUNNING" and job.tuning_job_state is not None:
         note = _WORK.get(str(job.tuning_job_state.value), "")
-    error = ""
+    error, cost_usd = "", None
     if status is JobStatus.FAILED:
-        error = str(failure(job, where))
+        error, cost_usd = str(failure(job, where)), 0.0
     elif status is JobStatus.CANCELLED:
         error = _words(job) or "cancelled"
-    return View(status, error, note, seconds_of(job, now))
+    return View(status, error, note, seconds_of(job, now), cost_usd)
 
 
 def state_of(job: types.TuningJob) -> str:

@@ -163,6 +163,11 @@ def finished(
     _change(tx, key, status=status, model=record, error=error, finished_at=stamp(now))
 
 
+def reopened(tx: Connection, key: str, job: Job) -> None:
+    """Take the end of a job back: its provider goes on with it, or has made its model."""
+    _change(tx, key, job=job.to_json(), status=JobStatus.RUNNING, error="", finished_at=None)
+
+
 def _change(tx: Connection, key: str, **values: Any) -> None:
     if tx.execute(update(jobs).where(jobs.c.key == key).values(**values)).rowcount != 1:
         raise StateError(f"no job {key} was intended", "write the intent before anything else")

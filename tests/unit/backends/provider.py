@@ -18,7 +18,7 @@ from tests.tuning import Bench
 RUNNING = View(JobStatus.RUNNING)
 POINTS = (Point(5, 1.0, {"loss": 2.0}), Point(10, 2.0, {"loss": 1.0}), Point(10, 2.1, {"eval_loss": 1.5}))
 SUCCEEDED = View(JobStatus.SUCCEEDED, seconds=2.5)
-FAILED = View(JobStatus.FAILED, error="the disk is full -> free space")
+FAILED = View(JobStatus.FAILED, error="the disk is full -> free space", cost_usd=0.0)
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Provider:
     """How many looks a new job is missing from the list."""
     cancelled: list[str] = field(default_factory=list)
     """Provider's ids."""
+    ended: dict[str, JobStatus] = field(default_factory=dict)
+    """Provider's id -> how a poll saw it end."""
     posts: int = 0
 
     def bill(self) -> list[str]:
@@ -82,18 +84,17 @@ class BilledBackend:
         if found and provider.lag > 0:
             provider.lag -= 1
             return []
-        ended = JobStatus.CANCELLED
-        return [
-            Sighting(
-                self.handle(order, name), ended if name in provider.cancelled else JobStatus.RUNNING, 1.0
-            )
-            for name in found
-        ]
+        known = dict.fromkeys(provider.cancelled, JobStatus.CANCELLED) | provider.ended
+        return [Sighting(self.handle(order, name), known.get(name, JobStatus.RUNNING), 1.0) for name in found]
 
     def poll(self, job: Job) -> View:
         answer = provider.answers.pop(0) if len(provider.answers) > 1 else provider.answers[0]
         if isinstance(answer, BaseException):
             raise answer
+        if job.provider_id in provider.cancelled:
+            return View(JobStatus.CANCELLED, "cancelled at the provider")
+        if answer.ended:
+            provider.ended[job.provider_id] = answer.status
         return answer
 
     def curves(self, job: Job) -> Curves:

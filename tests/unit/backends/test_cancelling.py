@@ -8,15 +8,18 @@ from dataclasses import replace
 import pytest
 
 from retune.backends.base import InDoubtError, JobGoneError, Order, Sighting
-from retune.backends.jobs import cancel_job, cancel_stored, run_job
-from retune.errors import RetuneError
+from retune.backends.jobs import CLEARED, run_job
+from retune.backends.stopping import cancel_job, cancel_stored
+from retune.errors import BackendError, RetuneError
 from retune.records import Job, JobStatus
 from tests.unit.backends.provider import (
+    FAILED,
     RUNNING,
     SUCCEEDED,
     BilledBackend,
     Run,
     crash,
+    money,
     provider,
     row_of,
     started,
@@ -125,6 +128,29 @@ def test_a_job_that_had_succeeded_when_it_was_cancelled_is_not_paid_again(
         cancel_job(run.recipe, run.dataset, site)
     run()
     assert len(provider.jobs) == 1
+
+
+def test_a_job_that_had_failed_when_it_was_cancelled_has_failed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    underway = started(run)
+    provider.answers = [FAILED]
+    cancel_late(monkeypatch)
+    assert not cancel_stored(underway.job.key, run.bench.site())
+    row = row_of(run)
+    assert (row.status, row.error, money(run).total) == (JobStatus.FAILED, FAILED.error, 0)
+
+
+def test_a_cancel_that_was_refused_leaves_no_note(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: BilledBackend, job: Job) -> None:
+        raise BackendError("403: this key may not cancel", "ask its owner")
+
+    underway = started(run)
+    monkeypatch.setattr(BilledBackend, "cancel", refuse)
+    with pytest.raises(BackendError, match="403"):
+        cancel_stored(underway.job.key, run.bench.site(), CLEARED)
+    row = row_of(run)
+    assert (row.status, row.error) == (JobStatus.RUNNING, "")
 
 
 def test_an_orphan_that_had_succeeded_when_its_task_was_cleared_is_not_paid_again(

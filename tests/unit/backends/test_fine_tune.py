@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from retune.airflow.operators.fine_tune import FineTune
 from retune.airflow.triggers.job import JobTrigger
 from retune.backends.base import JobLostError, TransientError, View
-from retune.backends.jobs import cancel_stored
+from retune.backends.stopping import cancel_stored
 from retune.errors import BackendError
 from retune.records import JobStatus
 from retune.spec import PipelineSpec

@@ -18,8 +18,9 @@ import pytest
 from retune.backends import job_folders
 from retune.backends.attempts import job_key
 from retune.backends.base import JobLostError, Order
-from retune.backends.jobs import cancel_job, run_job
+from retune.backends.jobs import run_job
 from retune.backends.local_jobs import LocalBackend, stop_trainers
+from retune.backends.stopping import cancel_job
 from retune.backends.trainer_process import environment
 from retune.errors import BackendError
 from retune.records import Job, JobStatus

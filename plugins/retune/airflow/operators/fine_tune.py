@@ -22,12 +22,12 @@ from retune.backends.jobs import (
     Site,
     Underway,
     begin,
-    cancel_job,
     look,
     rejoin,
     restart,
     settle,
 )
+from retune.backends.stopping import cancel_job
 from retune.errors import BackendError, RetuneError
 from retune.records import Dataset, JobStatus, Model, Recipe
 from retune.spec import seconds
@@ -97,6 +97,7 @@ class FineTune(_Training):
 
     Args:
         recipe: A Recipe.
+        costs: What EstimateCosts returned, which was allowed; None: of this recipe nothing was.
         kwargs: As OnDataset.
     """
 
@@ -104,9 +105,10 @@ class FineTune(_Training):
     job_page: str = ""
     """Where a person can look at the job."""
 
-    def __init__(self, *, recipe: Any, **kwargs: Any) -> None:
+    def __init__(self, *, recipe: Any, costs: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.recipe = recipe
+        self.costs = costs
         self._running: tuple[Recipe, Dataset, Context] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -115,7 +117,14 @@ class FineTune(_Training):
         self._running = recipe, dataset, context
         spec = self.frozen(self.spec, context)
         try:
-            found = begin(recipe, dataset, self.site, forced_at=self.forced_at(context), budget=spec.budget)
+            found = begin(
+                recipe,
+                dataset,
+                self.site,
+                forced_at=self.forced_at(context),
+                budget=spec.budget,
+                most_usd=self._allowed(recipe, context),
+            )
         except (BackendError, BudgetError) as error:
             raise _final(error) from error
         timeout_s = seconds(spec.training.timeout)
@@ -176,6 +185,11 @@ class FineTune(_Training):
             ),
             method_name="waited",
         )
+
+    def _allowed(self, recipe: Recipe, context: Context) -> float | None:
+        """Return what the recipe may cost; None where nobody knew, and a person let it go."""
+        costs = self.read(self.costs, context) or ()
+        return next((cost["usd"] for cost in costs if cost["title"] == recipe.title), None)
 
     def _settled(self, found: Underway, view: View) -> dict[str, Any]:
         try:

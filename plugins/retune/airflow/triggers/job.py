@@ -112,7 +112,8 @@ def _installation() -> Installation:
 
 def _cancel(key: str) -> bool:
     from retune.airflow import configuration
-    from retune.backends.jobs import CLEARED, Site, cancel_stored
+    from retune.backends.jobs import CLEARED, Site
+    from retune.backends.stopping import cancel_stored
 
     site = Site(configuration.installation(), configuration.database(), lambda _: None)
     return cancel_stored(key, site, CLEARED)
