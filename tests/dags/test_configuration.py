@@ -50,10 +50,9 @@ def test_a_missing_connection_is_said_in_a_task_too(released: House, monkeypatch
     with pytest.raises(SetupError, match="airflow connections add vllm_there"):
         configuration.AirflowConnections().endpoint("vllm_there")
     monkeypatch.delenv("AIRFLOW_CONN_VLLM_TEST")
-    released.start_agent()
     found = states(released.run("tune"))
     # Before anything is paid for.
-    assert (found["advise"], found["approve_cost"], found["decide"]) == (
+    assert (found["freeze_spec"], found["approve_cost"], found["decide"]) == (
         "failed",
         "upstream_failed",
         "upstream_failed",

@@ -129,10 +129,10 @@ def _say_room(strategy: str, shown: Sequence[int], wanted: int, room: Room, repo
     """Say what questions have no room for; a strategy that can show nothing is none."""
     things = "examples" if strategy == "few_shot" else "passages"
     if shown and not any(shown):
-        smaller = "" if strategy == "few_shot" else "lower evaluation.rag.passage_words, or "
+        smaller = "" if strategy == "few_shot" else "evaluation.rag.passage_words or "
         raise DataError(
             f"{strategy}: no {things} fit beside any held-out question into {room.said}",
-            f"{smaller}raise the recipe's max_length",
+            f"lower {smaller}evaluation.max_tokens",
         )
     fewer = sum(count < wanted for count in shown)
     if fewer:
