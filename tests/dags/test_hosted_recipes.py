@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from retune.state import jobs, releases, spending
 from retune.testing.emulators.process import Running, running
 from tests.dags.conftest import House, states
 from tests.dags.test_runs import all_releases, now, shown
+from tests.unit.serving.builders import until
 
 KEY = "sk-canary-of-the-dags"
 RECIPE = "  - {backend: openai, base_model: gpt-4.1-mini-2025-04-14, epochs: 2}\n"
@@ -59,12 +61,33 @@ def shop(released: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         assert not emulator.problems()
 
 
+def end_once_deferred(shop: Shop, task_id: str) -> None:
+    """Let the service end its jobs once a task has left its worker."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = select(TaskInstance.task_id).where(
+        TaskInstance.dag_id == f"{shop.house.pipeline}.tune", TaskInstance.task_id == task_id
+    )
+
+    def deferred() -> bool:
+        with create_session() as session:
+            return session.scalars(query.where(TaskInstance.state == "deferred")).first() is not None
+
+    until(deferred, "the task is deferred", timeout_s=300)
+    shop.emulator.set_options(phase_s=0.1)
+
+
 def test_a_job_of_a_service_is_waited_for_by_the_triggerer_and_competes(
     shop: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shop.emulator.set_options(phase_s={"running": 2.0})
+    shop.emulator.set_options(phase_s={"validating": 0.1, "queued": 0.1, "running": 1e6})
     shop.with_recipes(RECIPE)
+    ending = threading.Thread(target=end_once_deferred, args=(shop, "fine_tune_hosted"))
+    ending.start()
     run, found = shop.tune()
+    ending.join()
     assert "Pausing task as DEFERRED" in capfd.readouterr().out
     assert [found["fine_tune[0]"], found["fine_tune_hosted[0]"]] == ["success", "success"]
     assert found["choose_candidate"] == found["decide"] == "success"
