@@ -309,7 +309,7 @@ def test_a_job_is_cancelled_by_the_beginning_of_its_key(
         ("cancel aa", "2 jobs' keys begin with 'aa': aa11aa11"),
         ("cancel aa22", "job aa22aa22aa22 (tickets, local model sft #2) has ended: failed"),
         ("pause aa22", "has ended: failed"),
-        ("cancel bb33", "job bb33bb33bb33 (tickets, local model sft #2) has not been submitted"),
+        ("pause bb33", "job bb33bb33bb33 (tickets, local model sft #2) has not been submitted"),
         ("pause aa11", "local jobs cannot rest -> let it run, or stop it for good: retune jobs cancel aa11"),
         ("resume aa11", "local jobs cannot rest"),
     ],

@@ -12,6 +12,8 @@ from retune.records import Curve, Job, JobStatus, Model
 from retune.tracking import TrackedRun
 
 RESTARTS = 3
+VANISHED = "the provider no longer knows job"
+"""How the error of a job begins that may show up again."""
 _REPORT_EVERY_S = 5.0
 
 
@@ -78,8 +80,7 @@ def vanished(job: Job) -> View:
     """Return the end of a job that its provider no longer knows."""
     return View(
         JobStatus.FAILED,
-        f"the provider no longer knows job {job.provider_id}"
-        " -> look whether somebody deleted it, then run again",
+        f"{VANISHED} {job.provider_id} -> look whether somebody deleted it, then run again",
     )
 
 

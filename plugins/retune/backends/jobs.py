@@ -96,13 +96,15 @@ def begin(
         return _under(recipe, row.model)
     if row is None:
         patiently(lambda: backend.validate(order), site.report)
-        forced = forced_at is not None
-        if outlived(order, backend, site.db, site.clock, site.report, forced=forced):
+        if outlived(order, backend, site.installation, site.db, site.clock, site.report, forced_at):
             return begin(recipe, dataset, site, forced_at=forced_at, budget=budget, most_usd=most_usd)
     usd = backend.estimate(order).usd if row is None or row.job is None else None
 
+    with site.db.read() as tx:
+        allowed = spending.get(tx, order.key) is not None  # when it was set aside
+
     def reserve(tx: Connection) -> None:
-        if most_usd is not None and spending.get(tx, order.key) is None:
+        if most_usd is not None and not allowed:
             _require_allowed(recipe, usd, most_usd)
         spending.reserve(tx, order.key, dataset.pipeline, usd, site.clock(), budget)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from retune.backends.attempts import current, job_key
@@ -33,8 +33,9 @@ def cancel_job(recipe: Recipe, dataset: Dataset, site: Site, forced_at: datetime
     found = {one.job.provider_id: one.job for one in patiently(lambda: backend.find(order), site.report)}
     if row.job is not None:
         found[row.job.provider_id] = row.job
-    views = [cancel(job, backend, site.report) for job in found.values()]
-    return _close(order.key, views, CLEARED, site)
+    views = {name: cancel(job, backend, site.report) for name, job in found.items()}
+    cancelled = _close(order.key, views, CLEARED, site)
+    return cancel_job(recipe, dataset, site, forced_at) if cancelled is None else cancelled
 
 
 def cancel_stored(key: str, site: Site, why: str = "cancelled") -> bool:
@@ -56,11 +57,13 @@ def cancel_stored(key: str, site: Site, why: str = "cancelled") -> bool:
         return False
     _note(key, why, site)  # before it, so that who waits for the job knows why it ended
     try:
-        views = [cancel(job, backend, site.report) for job, backend in _placed(row, site)]
+        views = {job.provider_id: cancel(job, there, site.report) for job, there in _placed(row, site)}
         cancelled = _close(key, views, why, site)
     except RetuneError:
         _note(key, "", site)
         raise
+    if cancelled is None:
+        return cancel_stored(key, site, why)
     if not cancelled:
         _note(key, "", site)
     return cancelled
@@ -85,17 +88,21 @@ def _placed(row: jobs.JobRow, site: Site) -> list[tuple[Job, Backend]]:
     return [(one.job, backend) for one in sightings(order, row, backend, site.clock, site.report)]
 
 
-def _close(key: str, views: Sequence[View], why: str, site: Site) -> bool:
+def _close(key: str, seen: Mapping[str, View], why: str, site: Site) -> bool | None:
     """Write down how a cancelled job ended, and say whether it was cancelled.
 
     Where one had made its model nothing is written. One that had failed by itself has failed.
 
     Args:
         key: The job's.
-        views: All that the provider has of it, as it stands after the cancel.
+        seen: Provider's id of all that it has of the job -> how that stands after the cancel.
         why: A few words.
         site: This installation.
+
+    Returns:
+        None where a worker has stored another handle meanwhile: nothing was written, and that runs.
     """
+    views = list(seen.values())
     if any(view.status is JobStatus.SUCCEEDED for view in views):
         return False
     failed = [view for view in views if view.status is JobStatus.FAILED]
@@ -106,6 +113,9 @@ def _close(key: str, views: Sequence[View], why: str, site: Site) -> bool:
         known = bool(costs) and len(costs) == len(views)
         end = View(JobStatus.CANCELLED, why, cost_usd=sum(costs) if known else None)
     with site.db.write() as tx:
+        row = jobs.get(tx, key)
+        if row is not None and row.job is not None and row.job.provider_id not in seen:
+            return None
         close(tx, key, end, None, site.clock())
     return end.status is JobStatus.CANCELLED
 

@@ -92,8 +92,8 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for which in came:
-        signal.raise_signal(which)
+        for which in came:
+            signal.raise_signal(which)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -163,9 +163,28 @@ def finished(
     _change(tx, key, status=status, model=record, error=error, finished_at=stamp(now))
 
 
-def reopened(tx: Connection, key: str, job: Job) -> None:
-    """Take the end of a job back: its provider goes on with it, or has made its model."""
-    _change(tx, key, job=job.to_json(), status=JobStatus.RUNNING, error="", finished_at=None)
+def reopened(tx: Connection, seen: JobRow, job: Job, following: str) -> bool:
+    """Take the end of a job back: its provider goes on with it, or has made its model.
+
+    Args:
+        tx: A transaction that writes.
+        seen: The row that the caller decided upon.
+        job: The handle.
+        following: Key of the next attempt.
+
+    Returns:
+        Whether it was taken back: not where the row has changed since, or the next attempt is intended.
+    """
+    serialise(tx, f"job {following}")
+    if get(tx, following) is not None:
+        return False
+    same = (
+        jobs.c.key == seen.key,
+        jobs.c.status == seen.status,
+        jobs.c.finished_at.is_not_distinct_from(seen.finished_at),
+    )
+    values = {"job": job.to_json(), "status": JobStatus.RUNNING, "error": "", "finished_at": None}
+    return tx.execute(update(jobs).where(*same).values(**values)).rowcount == 1
 
 
 def _change(tx: Connection, key: str, **values: Any) -> None:

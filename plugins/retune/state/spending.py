@@ -119,6 +119,11 @@ def settle(tx: Connection, key: str, usd: float | None, now: datetime) -> None:
     tx.execute(insert(spending).values(key=key, pipeline=job.pipeline, at=stamp(now), **settled))
 
 
+def reopened(tx: Connection, key: str) -> None:
+    """Take back that a job's money was settled: it has not ended after all."""
+    tx.execute(update(spending).where(spending.c.key == key).values(settled_at=None))
+
+
 def release(tx: Connection, key: str) -> None:
     """Give back what was set aside for a job that was never made; what is settled stays so."""
     tx.execute(delete(spending).where(spending.c.key == key, spending.c.settled_at.is_(None)))

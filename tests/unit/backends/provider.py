@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from retune.backends.attempts import job_key
-from retune.backends.base import Curves, Estimate, Installation, Order, Point, Sighting, Trained, View
+from retune.backends.base import (
+    Curves,
+    Estimate,
+    Installation,
+    JobGoneError,
+    Order,
+    Point,
+    Sighting,
+    Trained,
+    View,
+)
 from retune.backends.jobs import Underway, begin, run_job
 from retune.errors import BackendError
 from retune.records import Dataset, Job, JobStatus, Model, Recipe
@@ -91,6 +101,8 @@ class BilledBackend:
         answer = provider.answers.pop(0) if len(provider.answers) > 1 else provider.answers[0]
         if isinstance(answer, BaseException):
             raise answer
+        if job.provider_id not in provider.jobs:
+            raise JobGoneError("404")
         if job.provider_id in provider.cancelled:
             return View(JobStatus.CANCELLED, "cancelled at the provider")
         if answer.ended:

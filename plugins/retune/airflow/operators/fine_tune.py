@@ -97,7 +97,7 @@ class FineTune(_Training):
 
     Args:
         recipe: A Recipe.
-        costs: What EstimateCosts returned, which was allowed; None: of this recipe nothing was.
+        costs: What EstimateCosts returned, which was allowed; None: there is no bound but the month's.
         kwargs: As OnDataset.
     """
 
@@ -188,8 +188,10 @@ class FineTune(_Training):
 
     def _allowed(self, recipe: Recipe, context: Context) -> float | None:
         """Return what the recipe may cost; None where nobody knew, and a person let it go."""
+        if self.costs is None:
+            return None
         costs = self.read(self.costs, context) or ()
-        return next((cost["usd"] for cost in costs if cost["title"] == recipe.title), None)
+        return next((cost["usd"] for cost in costs if cost["title"] == recipe.title), 0.0)
 
     def _settled(self, found: Underway, view: View) -> dict[str, Any]:
         try:
