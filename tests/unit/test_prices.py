@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from retune.prices import (
     ModelPrices,
     Prices,
     TokenPrice,
+    dated,
     load_prices,
 )
 from retune.settings import Settings
@@ -208,6 +209,14 @@ def test_an_old_price_is_a_warning_and_no_error() -> None:
     assert said.startswith("The price was read 91 days ago, on 2026-09-03: look at https://their.page")
     rented = HourPrice(usd_per_hour=2.0, as_of=READ, source="invoice")
     assert "91 days" in rented.warning(READ + timedelta(days=91))
+
+
+def test_an_estimate_says_that_its_price_is_old() -> None:
+    read = {"usd_per_million": 5.0, "source": "https://their.page"}
+    today = datetime.now(UTC).date()
+    assert dated("9 tokens", TokenPrice(as_of=today, **read)) == "9 tokens"
+    old = dated("9 tokens", TokenPrice(as_of=today - timedelta(days=FRESH_DAYS + 2), **read))
+    assert old.startswith("9 tokens. The price was read 9") and "https://their.page" in old
 
 
 def test_costs_are_tokens_hours_and_answers_times_their_price() -> None:

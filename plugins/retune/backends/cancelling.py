@@ -98,8 +98,10 @@ def outlived(
         if jobs.reopened(tx, row, job, order.key):
             spending.reopened(tx, row.key)
             return True
-    # Somebody else was quicker, and has gone on without it.
-    cancel(job, there, report)
+        passed_over = jobs.get(tx, order.key) is not None
+    # Somebody else was quicker: he has adopted it, or gone on without it.
+    if passed_over:
+        cancel(job, there, report)
     return True
 
 

@@ -104,7 +104,8 @@ def test_money_of_a_job_that_was_never_asked_for_is_given_back_by_hand(
     assert row_of(run).status is JobStatus.CANCELLED
 
 
-def test_a_job_whose_handle_was_lost_is_cancelled_by_hand(run: Run) -> None:
+def test_a_job_whose_handle_was_lost_is_cancelled_by_hand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BilledBackend, "settles_within_s", 10.0)  # far longer than a busy machine takes
     provider.submits = [crash]
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -169,6 +169,34 @@ def test_the_true_cost_of_a_job_that_outlived_its_cancel_is_booked(
     assert money(cleared).settled == 7.0
 
 
+@pytest.mark.parametrize("other", ["adopted it", "went on without it"])
+def test_who_comes_second_leaves_the_job_to_who_adopted_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    provider.answers = [JobGoneError("404")]
+    with pytest.raises(BackendError, match="no longer knows"):
+        run()
+    provider.answers = [RUNNING]
+    poll = BilledBackend.poll
+
+    def beaten(self: BilledBackend, job: Job) -> View:
+        """Another run does it all between this one's look and its decision."""
+        monkeypatch.setattr(BilledBackend, "poll", poll)
+        if other == "went on without it":
+            monkeypatch.setattr(BilledBackend, "poll", lambda self, job: View(JobStatus.FAILED))
+        started(run)
+        monkeypatch.setattr(BilledBackend, "poll", poll)
+        return RUNNING
+
+    monkeypatch.setattr(BilledBackend, "poll", beaten)
+    started(run)
+    if other == "adopted it":
+        assert (provider.posts, provider.cancelled) == (1, [])
+    else:
+        assert (provider.posts, provider.cancelled) == (2, ["job-1"])
+    assert len(provider.bill()) == 1
+
+
 def test_who_comes_too_late_to_reopen_changes_nothing(cleared: Run) -> None:
     row = row_of(cleared)
     with cleared.bench.db.write() as tx:
